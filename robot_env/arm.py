@@ -1,0 +1,118 @@
+"""What every arm speaks: its state, a command to it, and the protocol between them and the environment.
+
+Poses are `(7,)` arrays, metres and a unit quaternion in the order x y z w, of the tool centre point (TCP) in the
+robot's base frame. Wrenches are `(6,)` arrays, newtons then newton-metres, of the environment on the tool, in the
+tool's frame, zeroed ("tared") at every reset.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Literal, Protocol
+
+import numpy as np
+
+Mode = Literal["compliant", "precise"]
+"""Which gains the impedance controller uses: soft for contact, stiff for free-space moves such as resets."""
+
+
+@dataclass(frozen=True)
+class ArmState:
+    """What was measured, once.
+
+    Attributes:
+        tcp_pose: `(7,)`, m and unit quaternion xyzw, base frame.
+        tcp_velocity: `(6,)`, m/s and rad/s, base frame.
+        wrench: `(6,)`, N and N·m, tool frame, tared at the last reset.
+        joints: `(7,)`, rad.
+        gripper: 0 (closed) to 1 (open).
+        stamp_s: when it was measured, in the arm's own clock, s.
+    """
+
+    tcp_pose: np.ndarray
+    tcp_velocity: np.ndarray
+    wrench: np.ndarray
+    joints: np.ndarray
+    gripper: float
+    stamp_s: float
+
+
+@dataclass(frozen=True)
+class ArmCommand:
+    """One reference for the impedance controller: a pose `(7,)`, a gripper opening 0 to 1, and whose gains to use."""
+
+    tcp_pose: np.ndarray
+    gripper: float = 0.0
+    mode: Mode = "compliant"
+
+
+@dataclass(frozen=True)
+class Gains:
+    """Cartesian impedance: the error is clipped per axis *before* the spring, so the largest force is stiffness x clip.
+
+    Attributes:
+        translational_stiffness, rotational_stiffness: N/m, N·m/rad.
+        translational_damping, rotational_damping: N·s/m, N·m·s/rad.
+        translational_clip_m: largest position error per base axis x, y, z, m.
+        rotational_clip_rad: largest orientation error per axis, rad.
+    """
+
+    translational_stiffness: float
+    rotational_stiffness: float
+    translational_damping: float
+    rotational_damping: float
+    translational_clip_m: tuple[float, float, float]
+    rotational_clip_rad: float
+
+
+# SERL's published gains for peg insertion, and its "precision mode" for resets.
+GAINS: Mapping[Mode, Gains] = {
+    "compliant": Gains(2000.0, 150.0, 89.0, 7.0, (0.008, 0.003, 0.004), 0.02),
+    "precise": Gains(3000.0, 300.0, 89.0, 9.0, (0.010, 0.010, 0.010), 0.05),
+}
+
+
+class Camera(Protocol):
+    """A source of pictures."""
+
+    def read(self) -> np.ndarray:
+        """The newest picture, `(height, width, 3)` uint8 RGB."""
+        ...
+
+
+class Arm(Protocol):
+    """A seven-joint arm under Cartesian impedance control. Used through `RobotEnv`, which checks every command."""
+
+    def connect(self) -> None:
+        """Open whatever the arm needs. Raises `ConnectionError` when it cannot, within a time-out."""
+        ...
+
+    def read(self) -> ArmState:
+        """The newest measured state."""
+        ...
+
+    def send(self, command: ArmCommand) -> ArmCommand:
+        """Stream one reference and let one control period pass (wall clock on hardware, simulated in the twin).
+
+        Returns what was really sent.
+        """
+        ...
+
+    def reset(self, path: np.ndarray, rng: np.random.Generator) -> None:
+        """Follow `path (n, 7)`, already checked pose by pose, in precise mode, end at rest, and tare the wrench.
+
+        The twin starts a new scene drawn from `rng` and places the arm at the end of the path at once.
+        """
+        ...
+
+    def stop(self, reason: str) -> None:
+        """Hold still now, whatever the arm was doing. Never raises."""
+        ...
+
+    def close(self) -> None:
+        """Give everything back. Safe to call twice."""
+        ...
+
+    @property
+    def cameras(self) -> Mapping[str, Camera]:
+        """The arm's cameras by name; empty where it has none."""
+        ...
