@@ -1,0 +1,206 @@
+"""`TwinArm`: the simulated arm behind the same protocol as the real one."""
+
+import importlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import mujoco
+import numpy as np
+from scipy.spatial.transform import Rotation
+
+from robot_env.arm import GAINS, ArmCommand, ArmState, Camera, Mode
+from robot_env.tasks import Task
+from sim import panda
+from sim.pictures import Painter
+from sim.randomize import Randomization, Randomizer
+
+CAMERA_SIZE = {"wrist_1": (128, 128), "wrist_2": (128, 128), "scene": (480, 360)}  # width, height in pixels
+
+
+class TwinArm:
+    """A simulated Franka Panda in a task's scene. `send` lets exactly one control period of simulated time pass.
+
+    Args:
+        task: its `scene` says what is built, its `target` where, its `hz` how long a control period is.
+        randomization: what else is drawn at each reset, beside the task's own hidden hole offset.
+        timestep_s: physics step; a whole number of them must make a control period.
+    """
+
+    def __init__(self, task: Task, randomization: Randomization = Randomization(), timestep_s: float = 0.002) -> None:  # noqa: B008
+        self.substeps = round(1.0 / (task.hz * timestep_s))
+        if abs(self.substeps * timestep_s * task.hz - 1.0) > 1e-9:
+            raise ValueError(
+                f"timestep {timestep_s} s does not divide task {task.name!r}'s control period 1/{task.hz} s;"
+                " choose one that does, such as 0.002"
+            )
+        if randomization.latency_s > 1.0 / task.hz:
+            raise ValueError(
+                f"Randomization.latency_s {randomization.latency_s} s is longer than task {task.name!r}'s control"
+                f" period {1.0 / task.hz} s; lower it"
+            )
+        self.task = task
+        self.model = importlib.import_module(task.scene.module).build(task, timestep_s).compile()
+        self.data = mujoco.MjData(self.model)
+        self._ik_data = mujoco.MjData(self.model)
+        self._randomizer = Randomizer(self.model, randomization)
+        self._tcp, self._hand = self.model.site("tcp").id, self.model.body("hand").id
+        self._mocap = {
+            name: self.model.body_mocapid[self.model.body(name).id]
+            for name in ("reference_position", "reference_orientation", "hole")
+        }
+        self._tare = np.zeros(6)
+        self._delay_steps = 0
+        self._mode: Mode | None = None
+        self._refusal: str | None = "the arm has not been reset yet"
+        self._painters: dict[tuple[int, int], Painter] = {}
+
+    def connect(self) -> None:
+        """Nothing to open."""
+
+    def read(self) -> ArmState:
+        """The state at the end of the last control step; `stamp_s` counts simulated seconds since the reset."""
+        data, velocity = self.data, np.empty(6)
+        mujoco.mj_objectVelocity(self.model, data, mujoco.mjtObj.mjOBJ_SITE, self._tcp, velocity, 0)
+        return ArmState(
+            tcp_pose=self._tcp_pose(data),
+            tcp_velocity=np.concatenate([velocity[3:], velocity[:3]]),
+            wrench=self._tare - data.sensordata[:6],  # the sensors report the hand on the tool, not the world
+            joints=data.qpos[:7].copy(),
+            gripper=0.0,
+            stamp_s=data.time,
+        )
+
+    def send(self, command: ArmCommand) -> ArmCommand:
+        """Move the controller's reference and simulate one control period. Raises `RuntimeError` once stopped."""
+        if self._refusal:
+            raise RuntimeError(f"command refused: {self._refusal}; call reset first")
+        pose = _unit(command.tcp_pose)
+        if self._delay_steps:
+            mujoco.mj_step(self.model, self.data, nstep=self._delay_steps)
+        self._set_mode(command.mode)
+        self._set_reference(pose)
+        if self._delay_steps < self.substeps:
+            mujoco.mj_step(self.model, self.data, nstep=self.substeps - self._delay_steps)
+        mujoco.mj_forward(self.model, self.data)  # poses and sensors of the state reached, not of the last step's start
+        return ArmCommand(pose, 0.0, command.mode)
+
+    def reset(self, path: np.ndarray, rng: np.random.Generator) -> None:
+        """Draw a new scene from `rng` and place the arm, at rest, at the last pose of `path (n, 7)`; tare the wrench.
+
+        The result depends on `path` and the state of `rng` alone, bit for bit.
+        """
+        pose = _unit(np.asarray(path, float)[-1])
+        model, data = self.model, self.data
+        self._refusal, self._mode = None, None
+        hole, latency_s = self._randomizer.draw(rng)
+        self._delay_steps = round(latency_s / model.opt.timestep)
+        xy_m, yaw_rad = self.task.scene.hidden_offset
+        hole = hole + rng.uniform(-1.0, 1.0, 3) * [xy_m, xy_m, yaw_rad]
+        joints = self._joints_at(pose)
+        model.qpos_spring[:7] = joints
+        mujoco.mj_resetData(model, data)
+        data.qpos[:7] = joints
+        self._place_hole(hole)
+        self._set_mode("compliant")
+        self._set_reference(pose)
+        mujoco.mj_step(model, data, nstep=self.substeps)
+        mujoco.mj_forward(model, data)
+        data.time = 0.0
+        self._tare = data.sensordata[:6].copy()
+
+    def stop(self, reason: str) -> None:
+        """Hold the present pose; commands are refused until the next reset."""
+        self._set_reference(self._tcp_pose(self.data))
+        self._refusal = f"the arm was stopped ({reason})"
+
+    def close(self) -> None:
+        """Give the cameras' contexts back. Safe to call twice."""
+        for painter in self._painters.values():
+            painter.close()
+        self._refusal = "the arm was closed"
+
+    @property
+    def cameras(self) -> Mapping[str, Camera]:
+        """`wrist_1`, `wrist_2` (128x128) and `scene` (480x360). Nothing is opened before the first `read`."""
+        return {name: TwinCamera(self, name) for name in CAMERA_SIZE}
+
+    @property
+    def hole_pose(self) -> np.ndarray:
+        """`(7,)`: the TCP pose at full insertion into the hole as it really lies, m and xyzw. No robot knows this."""
+        i = self._mocap["hole"]
+        return np.concatenate([self.data.mocap_pos[i], np.roll(self.data.mocap_quat[i], -1)])
+
+    def picture(self, camera: str) -> np.ndarray:
+        """What a camera sees now, `(height, width, 3)` uint8 RGB."""
+        size = CAMERA_SIZE[camera]
+        if size not in self._painters:
+            self._painters[size] = Painter(self.model, *size, fine=camera == "scene")
+        return self._painters[size].paint(self.data, camera)
+
+    def _place_hole(self, offset: np.ndarray) -> None:
+        """Move the hole from the target by `offset (3,)`: x m and y m along the base axes, yaw rad about base z."""
+        i, target = self._mocap["hole"], np.array(self.task.target)
+        turned = Rotation.from_euler("z", offset[2]) * Rotation.from_euler("xyz", target[3:])
+        self.data.mocap_pos[i] = target[:3] + [offset[0], offset[1], 0.0]
+        self.data.mocap_quat[i] = turned.as_quat(scalar_first=True)
+
+    def _set_reference(self, pose: np.ndarray) -> None:
+        self.data.mocap_pos[self._mocap["reference_position"]] = pose[:3]
+        self.data.mocap_quat[self._mocap["reference_orientation"]] = np.roll(pose[3:], 1)
+
+    def _set_mode(self, mode: Mode) -> None:
+        if mode != self._mode:
+            panda.set_gains(self.model, GAINS[mode])
+            self._mode = mode
+
+    def _tcp_pose(self, data: mujoco.MjData) -> np.ndarray:
+        quat = np.empty(4)
+        mujoco.mju_mat2Quat(quat, data.site_xmat[self._tcp])
+        return np.concatenate([data.site_xpos[self._tcp], np.roll(quat, -1)])
+
+    def _joints_at(self, pose: np.ndarray) -> np.ndarray:
+        """Inverse kinematics: joints `(7,)` at the TCP `pose (7,)`, by Gauss-Newton from the home configuration.
+
+        Raises `ValueError` when no configuration within the joint limits is found.
+        """
+        model, data = self.model, self._ik_data
+        joints, jacobian, error = panda.HOME_RAD.copy(), np.empty((6, 7)), np.empty(6)
+        for _ in range(100):
+            data.qpos[:7] = joints
+            mujoco.mj_kinematics(model, data)
+            mujoco.mj_comPos(model, data)
+            now = self._tcp_pose(data)
+            turn = Rotation.from_quat(pose[3:]) * Rotation.from_quat(now[3:]).inv()
+            error = np.concatenate([pose[:3] - now[:3], turn.as_rotvec()])
+            if np.linalg.norm(error) < 1e-9:
+                return joints
+            mujoco.mj_jacSite(model, data, jacobian[:3], jacobian[3:], self._tcp)
+            size = np.linalg.norm(error)
+            error *= min(1.0, 0.2 / size)  # short steps far from the goal, where the linear model is poor
+            joints = np.clip(joints + np.linalg.pinv(jacobian) @ error, panda.LOWER_RAD, panda.UPPER_RAD)
+        raise ValueError(
+            f"pose {np.round(pose, 3)} (m, xyzw) is {np.linalg.norm(error):.3g} away from anything the arm reaches;"
+            " move it nearer"
+        )
+
+
+@dataclass(frozen=True)
+class TwinCamera:
+    """One of the twin's cameras."""
+
+    arm: TwinArm
+    name: str
+
+    def read(self) -> np.ndarray:
+        """What it sees now, `(height, width, 3)` uint8 RGB."""
+        return self.arm.picture(self.name)
+
+
+def _unit(pose: np.ndarray) -> np.ndarray:
+    """A copy of `pose (7,)` with its quaternion normalised. Raises `ValueError` when it is not a finite pose."""
+    pose = np.array(pose, float)
+    size = np.linalg.norm(pose[3:]) if pose.shape == (7,) else 0.0
+    if not (np.isfinite(pose).all() and 0.5 < size < 2.0):
+        raise ValueError(f"pose {pose} is not seven finite numbers with a unit quaternion (xyzw) last; correct it")
+    pose[3:] /= size
+    return pose
