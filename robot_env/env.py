@@ -1,0 +1,263 @@
+"""`RobotEnv`: one gymnasium environment for every arm. Spaces, safety, time limit and human takeover are written here.
+
+Order of the observed `state (19,)`, float32:
+
+| slice | what | unit, frame |
+|---|---|---|
+| 0 | gripper opening | 0 closed to 1 open |
+| 1:4 | force of the environment on the tool | N, tool frame |
+| 4:10 | pose: xyz and Euler xyz | m and rad, relative to the target or to the episode's reset pose, see below |
+| 10:13 | torque on the tool | N·m, tool frame |
+| 13:19 | velocity: linear, angular | m/s and rad/s, end-effector frame |
+
+With `task.relative_to == "target"` the pose is the offset from the nominal target (metres along base axes, Euler xyz of
+`R · R_target^-1`: the coordinates of the box); with `"reset"` it is `T_reset^-1 · T` of the pose measured after reset.
+"""
+
+from collections.abc import Callable
+from math import hypot, isfinite
+from typing import Any
+
+import gymnasium
+import numpy as np
+from gymnasium import spaces
+
+from robot_env.arm import Arm, ArmCommand, ArmState
+from robot_env.faults import Fault, FaultLatch, Violation
+from robot_env.intervention import Intervention
+from robot_env.pose import displace, displacement, quat_inverse, relative_pose, rotate
+from robot_env.preflight import preflight
+from robot_env.safety import PLAUSIBLE, SafetyLayer
+from robot_env.starts import draw_start, parse_start
+from robot_env.tasks import Task
+
+Observation = dict[str, np.ndarray]
+Success = Callable[[ArmState], bool]
+
+IMAGE_SHAPE = (128, 128, 3)
+LATERAL_M = 0.02  # a target's neighbourhood, across its axis: the hole may be off its nominal place
+STOPPING = (Violation, ConnectionError, TimeoutError)  # what an arm, a camera or a human's device may meet at work
+
+
+def make_spaces(task: Task) -> tuple[spaces.Dict, spaces.Box]:
+    """Observation and action space of a task; needs no arm.
+
+    The bounds of the state are those beyond which the safety layer takes a reading for a fault.
+    """
+    wrench, velocity = [PLAUSIBLE["wrench"]] * 3, [PLAUSIBLE["velocity"] * 2.0] * 6
+    pose = [PLAUSIBLE["position"] * 4.0] * 3 + [np.pi + 1e-6] * 3
+    high = np.array([1.0, *wrench, *pose, *wrench, *velocity], dtype=np.float32)
+    low = -high
+    low[0] = 0.0
+    observed: dict[str, spaces.Space] = {"state": spaces.Box(low, high, dtype=np.float32)}
+    observed |= {name: spaces.Box(0, 255, IMAGE_SHAPE, np.uint8) for name in task.cameras}
+    return spaces.Dict(observed), spaces.Box(-1.0, 1.0, (task.action_dim,), np.float32)
+
+
+def geometric_success(task: Task) -> Success:
+    """Success by geometry: near the target in height and angle (`task.success_tolerance`) and within 2 cm across."""
+    safety = SafetyLayer(task)
+    height, angle = task.success_tolerance
+
+    def success(state: ArmState) -> bool:
+        x, y, z, *turn = safety.offset(state.tcp_pose.tolist())
+        return abs(z) <= height and hypot(x, y) <= LATERAL_M and hypot(*turn) <= angle
+
+    return success
+
+
+class RobotEnv(gymnasium.Env[Observation, np.ndarray]):
+    """A task on an arm.
+
+    An action `(6,)` in [-1, 1] moves the *measured* pose in the end-effector frame, by at most `task.action_scale` per
+    axis (see `robot_env.pose.displace`); a seventh number <= -0.5 closes the gripper, >= 0.5 opens it. What would leave
+    the box is clipped to it. The reward is `task.reward_scale · (1 at success, else 0) + task.reward_shift`. Success
+    is terminal; the time limit and every fault are truncation.
+
+    A command or a reading that must not pass stops the arm: the step is truncated with `info["fault"]`, and from then
+    on `step` and `reset` raise `ArmFault` until `acknowledge(operator)`. A fault during `reset` raises it at once.
+
+    `info` holds `succeed`, and after a step `requested_action` (the policy's, clipped to [-1, 1]; as it came where it
+    is not finite), `executed_action` (what was sent, in the same frame and units; zeros where nothing was sent) and,
+    where a human acted, `intervene_action`, which was then requested of the arm in the policy's stead.
+    """
+
+    metadata = {"render_modes": []}  # noqa: RUF012 (gymnasium's own declaration)
+
+    def __init__(
+        self, task: Task, arm: Arm, success: Success | None = None, intervention: Intervention | None = None
+    ) -> None:
+        """Nothing is connected before the first reset. Raises `ValueError` where the task fails preflight."""
+        preflight(task)
+        self.task, self.arm = task, arm
+        self.observation_space, self.action_space = make_spaces(task)
+        self.safety = SafetyLayer(task)
+        self._success = success or geometric_success(task)
+        self._intervention = intervention
+        self._latch = FaultLatch()
+        self._connected = self._running = False
+        self._episode = self._step = 0
+        self._gripper = 0.0
+        self._state: ArmState | None = None
+        self._pose: list[float] = []
+        self._origin: list[float] = []
+        self._obs: Observation = {}
+
+    @property
+    def fault(self) -> Fault | None:
+        """The fault that holds the arm, if any."""
+        return self._latch.open
+
+    @property
+    def faults(self) -> tuple[Fault, ...]:
+        """All faults so far, oldest first."""
+        return tuple(self._latch.history)
+
+    def acknowledge(self, operator: str) -> Fault:
+        """An operator has looked at the arm: closes the open fault in their name. The next reset connects again."""
+        fault = self._latch.acknowledge(operator)
+        self._connected = False
+        return fault
+
+    def reset(
+        self, *, seed: int | None = None, options: dict[str, Any] | None = None
+    ) -> tuple[Observation, dict[str, Any]]:
+        """Lift the arm and bring it to a start pose.
+
+        Args:
+            seed: of the start pose and of a twin's scene.
+            options: `{"offset": (6,)}` fixes the start pose, an offset from the target.
+
+        Raises:
+            ArmFault: a fault is open, or the arm had to be stopped on the way.
+            ConnectionError: the arm could not be reached; nothing has moved, and trying again is fine.
+            ValueError: the options ask for something unknown, or for a start pose outside the box.
+        """
+        super().reset(seed=seed)
+        self._latch.require_clear()
+        start = parse_start(options, draw_start(self.task, self.np_random))
+        if not self.safety.inside(self.safety.pose(start.tolist()).tolist()):
+            raise ValueError(f"start offset {start} is outside the box {self.task.low}..{self.task.high}; move it in")
+        self._running = False
+        self._episode, self._step = self._episode + 1, 0
+        if not self._connected:
+            self.arm.connect()
+            self._connected = True
+        try:
+            self._travel(start)
+        except STOPPING as error:
+            self._stop(error)
+            self._latch.require_clear()
+        except BaseException as error:
+            self._stop(error)
+            raise
+        self._running = True
+        return dict(self._obs), {"succeed": False, "start_offset": start}
+
+    def step(self, action: np.ndarray) -> tuple[Observation, float, bool, bool, dict[str, Any]]:
+        """One control period.
+
+        Raises:
+            ArmFault: a fault is open.
+            RuntimeError: the episode is over, or none has begun.
+            ValueError: the action has the wrong shape.
+        """
+        self._latch.require_clear()
+        if not self._running:
+            raise RuntimeError("no episode is running; call reset() first")
+        requested = self._as_action(action)
+        info: dict[str, Any] = {"succeed": False, "requested_action": requested, "executed_action": np.zeros_like(requested)}
+        self._step += 1
+        try:
+            succeed = self._act(requested, info)
+        except STOPPING as error:
+            info["fault"] = self._stop(error).reason
+            last = {name: value.copy() for name, value in self._obs.items()}  # the newest that is to be believed
+            return last, self._reward(False), False, True, info
+        except BaseException as error:
+            self._stop(error)
+            raise
+        info["succeed"] = succeed
+        truncated = not succeed and self._step >= self.task.max_steps
+        self._running = not (succeed or truncated)
+        return dict(self._obs), self._reward(succeed), succeed, truncated, info
+
+    def close(self) -> None:
+        """Give the arm back."""
+        self._running = False
+        self.arm.close()
+
+    def _travel(self, start: np.ndarray) -> None:
+        """The moves of a reset."""
+        measured = self.safety.check_state(self.arm.read(), "precise")
+        path = self.safety.plan_reset(measured, start.tolist())
+        self.safety.check_path(path, measured)
+        self.arm.reset(path, self.np_random)
+        self._gripper = 0.0
+        state = self.arm.read()
+        self._origin = self.safety.check_state(state, "precise")
+        self._observe(state, self._origin)
+
+    def _act(self, requested: np.ndarray, info: dict[str, Any]) -> bool:
+        """Ask the human, limit, send, read back. Fills `info` as far as it comes; returns whether the task is done."""
+        human = None if self._intervention is None else self._intervention.action(self._obs)
+        if human is not None:
+            requested = info["intervene_action"] = self._as_action(human)
+        wish = requested.tolist()
+        if not all(map(isfinite, wish)):
+            raise Violation(f"action {wish} is not finite")
+        if self.task.gripper and abs(wish[6]) >= 0.5:
+            self._gripper = 1.0 if wish[6] > 0.0 else 0.0
+        wanted = displace(self._pose, wish, self.safety.scale).tolist()
+        command = ArmCommand(self.safety.limit(wanted, self._pose), self._gripper, "compliant")
+        self.safety.check_command(command, self._pose)
+        sent = self.arm.send(command)
+        self.safety.check_command(sent, self._pose)
+        done = displacement(self._pose, sent.tcp_pose.tolist(), self.safety.scale)
+        info["executed_action"] = np.array([*done, *wish[6:]], dtype=np.float32)
+        state = self.arm.read()
+        before_s = self._state.stamp_s if self._state is not None else None
+        self._observe(state, self.safety.check_state(state, "compliant", before_s))
+        return bool(self._success(state))
+
+    def _observe(self, state: ArmState, pose: list[float]) -> None:
+        """Keep a checked reading and make the observation of it."""
+        relative = self.safety.offset(pose) if self.task.relative_to == "target" else relative_pose(pose, self._origin)
+        back, velocity, wrench = quat_inverse(pose[3:]), state.tcp_velocity.tolist(), state.wrench.tolist()
+        moving = (*rotate(back, velocity[:3]), *rotate(back, velocity[3:]))
+        vector = (state.gripper, *wrench[:3], *relative, *wrench[3:], *moving)
+        obs = {"state": np.array(vector, dtype=np.float32)}
+        obs |= {name: self._picture(name) for name in self.task.cameras}
+        self._state, self._pose, self._obs = state, pose, obs
+
+    def _picture(self, name: str) -> np.ndarray:
+        """A checked picture. Whatever a camera raises is a fault of that camera."""
+        try:
+            frame = self.arm.cameras[name].read()
+        except Exception as error:
+            raise Violation(f"camera {name!r} gave no picture: {error!r}") from error
+        if not isinstance(frame, np.ndarray) or frame.shape != IMAGE_SHAPE or frame.dtype != np.uint8:
+            found = (getattr(frame, "shape", None), getattr(frame, "dtype", type(frame).__name__))
+            raise Violation(f"camera {name!r} gave {found} instead of a {IMAGE_SHAPE} uint8 picture")
+        return frame.copy()
+
+    def _as_action(self, action: Any) -> np.ndarray:
+        """A float32 copy `(A,)`, clipped to [-1, 1] where it is finite."""
+        array = np.array(action, dtype=np.float64)
+        if array.shape != self.action_space.shape:
+            raise ValueError(f"action has shape {array.shape}; give {self.action_space.shape}, as action_space says")
+        clipped = np.clip(array, -1.0, 1.0) if np.isfinite(array).all() else array
+        return clipped.astype(np.float32)
+
+    def _reward(self, succeed: bool) -> float:
+        """The training reward; nowhere else is it scaled or shifted."""
+        return self.task.reward_scale * float(succeed) + self.task.reward_shift
+
+    def _stop(self, error: BaseException) -> Fault:
+        """Stop the arm, end the episode, and latch the reason."""
+        self._running = False
+        reason = str(error) if isinstance(error, Violation) else f"{type(error).__name__}: {error}"
+        fault = self._latch.latch(reason, self._episode, self._step)
+        self.arm.stop(reason)
+        return fault
+

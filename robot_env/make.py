@@ -1,0 +1,50 @@
+"""`make_env`: the one place that turns names into an environment. An arm is one line in `ARMS`."""
+
+import importlib
+from typing import Any
+
+from robot_env.arm import Arm
+from robot_env.env import RobotEnv, Success
+from robot_env.intervention import Intervention
+from robot_env.tasks import Task, find_task
+
+ARMS = {  # name: (module, class), imported only when asked for; the class takes the task first
+    "twin": ("sim.twin_arm", "TwinArm"),
+}
+
+
+def make_arm(task: Task, arm: str = "twin", **options: Any) -> Arm:
+    """The arm of that name, not yet connected. Raises `ValueError` that lists the names there are.
+
+    Args:
+        options: handed to the arm's class.
+    """
+    if arm not in ARMS:
+        raise ValueError(f"arm {arm!r} is unknown; choose one of {', '.join(sorted(ARMS))}")
+    module, name = ARMS[arm]
+    return getattr(importlib.import_module(module), name)(task, **options)
+
+
+def make_env(
+    task: Task | str,
+    arm: Arm | str = "twin",
+    success: Success | None = None,
+    intervention: Intervention | None = None,
+    **options: Any,
+) -> RobotEnv:
+    """The environment of a task on an arm; going from the twin to a robot is another `arm`.
+
+    Args:
+        task: a task or its name.
+        arm: an arm or its name.
+        success: what counts as success; by default the task's geometry.
+        intervention: a human's device.
+        options: handed to the arm's class when `arm` is a name.
+    """
+    if isinstance(task, str):
+        task = find_task(task)
+    if isinstance(arm, str):
+        arm = make_arm(task, arm, **options)
+    elif options:
+        raise ValueError(f"options {sorted(options)} have nowhere to go; pass the arm's name, or build the arm with them")
+    return RobotEnv(task, arm, success=success, intervention=intervention)
