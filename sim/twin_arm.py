@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import mujoco
 import numpy as np
+from mujoco.rollout import Rollout
 from scipy.spatial.transform import Rotation
 
 from robot_env.arm import GAINS, ArmCommand, ArmState, Camera, Mode
@@ -15,6 +16,9 @@ from sim.pictures import Painter
 from sim.randomize import Randomization, Randomizer
 
 CAMERA_SIZE = {"wrist_1": (128, 128), "wrist_2": (128, 128), "scene": (480, 360)}  # width, height in pixels
+
+_STATE = mujoco.mjtState.mjSTATE_FULLPHYSICS.value
+_INPUTS = mujoco.mjtState.mjSTATE_MOCAP_POS.value | mujoco.mjtState.mjSTATE_MOCAP_QUAT.value
 
 
 class TwinArm:
@@ -48,7 +52,8 @@ class TwinArm:
             name: self.model.body_mocapid[self.model.body(name).id]
             for name in ("reference_position", "reference_orientation", "hole")
         }
-        self._tare = np.zeros(6)
+        self._tare, self._wrist = np.zeros(6), np.zeros(6)
+        self._rollout = Rollout(nthread=0)
         self._delay_steps = 0
         self._mode: Mode | None = None
         self._refusal: str | None = "the arm has not been reset yet"
@@ -64,7 +69,7 @@ class TwinArm:
         return ArmState(
             tcp_pose=self._tcp_pose(data),
             tcp_velocity=np.concatenate([velocity[3:], velocity[:3]]),
-            wrench=self._tare - data.sensordata[:6],  # the sensors report the hand on the tool, not the world
+            wrench=self._tare - self._wrist,  # the sensors report the hand on the tool, not the world
             joints=data.qpos[:7].copy(),
             gripper=0.0,
             stamp_s=data.time,
@@ -75,13 +80,10 @@ class TwinArm:
         if self._refusal:
             raise RuntimeError(f"command refused: {self._refusal}; call reset first")
         pose = _unit(command.tcp_pose)
-        if self._delay_steps:
-            mujoco.mj_step(self.model, self.data, nstep=self._delay_steps)
         self._set_mode(command.mode)
+        before = self._inputs()
         self._set_reference(pose)
-        if self._delay_steps < self.substeps:
-            mujoco.mj_step(self.model, self.data, nstep=self.substeps - self._delay_steps)
-        mujoco.mj_forward(self.model, self.data)  # poses and sensors of the state reached, not of the last step's start
+        self._simulate(np.where(np.arange(self.substeps)[:, None] < self._delay_steps, before, self._inputs()))
         return ArmCommand(pose, 0.0, command.mode)
 
     def reset(self, path: np.ndarray, rng: np.random.Generator) -> None:
@@ -103,10 +105,9 @@ class TwinArm:
         self._place_hole(hole)
         self._set_mode("compliant")
         self._set_reference(pose)
-        mujoco.mj_step(model, data, nstep=self.substeps)
-        mujoco.mj_forward(model, data)
+        self._simulate(np.repeat(self._inputs()[None], self.substeps, axis=0))
         data.time = 0.0
-        self._tare = data.sensordata[:6].copy()
+        self._tare = self._wrist.copy()
 
     def stop(self, reason: str) -> None:
         """Hold the present pose; commands are refused until the next reset."""
@@ -136,6 +137,23 @@ class TwinArm:
         if size not in self._painters:
             self._painters[size] = Painter(self.model, *size, fine=camera == "scene")
         return self._painters[size].paint(self.data, camera)
+
+    def _simulate(self, inputs: np.ndarray) -> None:
+        """One control period in one native call. `inputs (substeps, n)`: where the mocap bodies are at each step."""
+        model, data = self.model, self.data
+        state = np.empty(mujoco.mj_stateSize(model, _STATE))
+        mujoco.mj_getState(model, data, state, _STATE)
+        _, sensors = self._rollout.rollout(
+            model, data, state, inputs, control_spec=_INPUTS, initial_warmstart=data.qacc_warmstart.copy()
+        )
+        self._wrist = sensors[0, :, :6].mean(axis=0)
+        mujoco.mj_forward(model, data)  # poses of the state reached, not of the last step's start
+
+    def _inputs(self) -> np.ndarray:
+        """Where the mocap bodies are now, in the order in which a rollout wants them."""
+        inputs = np.empty(mujoco.mj_stateSize(self.model, _INPUTS))
+        mujoco.mj_getState(self.model, self.data, inputs, _INPUTS)
+        return inputs
 
     def _place_hole(self, offset: np.ndarray) -> None:
         """Move the hole from the target by `offset (3,)`: x m and y m along the base axes, yaw rad about base z."""
