@@ -95,6 +95,10 @@ def _add_box(hole: mujoco.MjsBody, scene: PegScene, depth_m: float) -> None:
 
     ring(half, rim + bevel, bottom, _RIM)
     block((-BOX_HALF_M, -BOX_HALF_M, bottom), (BOX_HALF_M, BOX_HALF_M, bottom + depth_m), _BOX)
+    hole.add_geom(  # a dark floor, so that the hole shows in pictures without shadows
+        type=mujoco.mjtGeom.mjGEOM_BOX, size=[half, half, 1e-4], pos=[0, 0, bottom], rgba=(0.03, 0.03, 0.04, 1),
+        contype=0, conaffinity=0,
+    )  # fmt: skip
     if bevel == 0:
         return
     ring(half + bevel, rim, rim + bevel, _RIM)
@@ -123,19 +127,23 @@ def _add_cameras(spec: mujoco.MjSpec, target_m: np.ndarray) -> None:
     hand, tip = spec.body("hand"), np.array([0.0, 0.0, panda.TCP_M + PEG_REACH_M])
     for name, side in (("wrist_1", 1), ("wrist_2", -1)):
         eye = np.array([side * 0.075, 0.0, 0.045])
-        hand.add_camera(name=name, pos=eye, quat=_look(eye, tip, up=np.array([side, 0.0, 0.0])), fovy=55)
+        hand.add_camera(name=name, pos=eye, quat=_look(eye, tip, up=np.array([side, 0.0, 0.0])), fovy=48)
         hand.add_geom(
             type=mujoco.mjtGeom.mjGEOM_BOX,
             size=[0.010, 0.022, 0.010],
-            pos=eye + [-side * 0.012, 0, -0.012],
+            pos=eye - np.array([side * 0.012, 0.0, 0.012]),
             rgba=(0.1, 0.1, 0.1, 1),
             contype=0,
             conaffinity=0,
         )
-    eye, at = target_m + [0.62, -0.62, 0.42], target_m + [-0.12, 0.0, 0.10]
-    spec.worldbody.add_camera(name="scene", pos=eye, quat=_look(eye, at, up=np.array([0.0, 0.0, 1.0])), fovy=40)
+    eye, at = target_m + np.array([0.58, -0.78, 0.62]), target_m + np.array([-0.17, 0.0, 0.13])
+    spec.worldbody.add_camera(name="scene", pos=eye, quat=_look(eye, at, up=np.array([0.0, 0.0, 1.0])), fovy=46)
+    spec.add_texture(
+        name="sky", type=mujoco.mjtTexture.mjTEXTURE_SKYBOX, builtin=mujoco.mjtBuiltin.mjBUILTIN_GRADIENT,
+        rgb1=[0.93, 0.95, 0.97], rgb2=[0.66, 0.72, 0.79], width=32, height=192,
+    )  # fmt: skip
     spec.worldbody.add_light(
-        name="lamp", pos=[0.9, -0.9, 2.0], dir=[-0.25, 0.5, -1.0], type=mujoco.mjtLightType.mjLIGHT_DIRECTIONAL,
+        name="lamp", pos=[0.9, -0.9, 2.0], dir=[-0.6, 0.9, -1.0], type=mujoco.mjtLightType.mjLIGHT_DIRECTIONAL,
         diffuse=[0.6, 0.6, 0.6], specular=[0.15, 0.15, 0.15], castshadow=True,
     )  # fmt: skip
     spec.visual.headlight.ambient, spec.visual.headlight.diffuse = [0.35, 0.35, 0.35], [0.3, 0.3, 0.3]

@@ -1,7 +1,9 @@
 """Pictures of a simulated scene, also on a machine without a display or a GPU."""
 
+import atexit
 import os
 import sys
+import weakref
 
 import mujoco
 import numpy as np
@@ -16,6 +18,9 @@ class Painter:
     def __init__(self, model: mujoco.MjModel, width: int, height: int, fine: bool = False) -> None:
         self._model, self._rect = model, mujoco.MjrRect(0, 0, width, height)
         self._context = _gl_context(width, height)
+        # Python tears OpenGL down at exit in an order of its own; contexts must be gone before that.
+        self._exit_hook = _closer(weakref.ref(self))
+        atexit.register(self._exit_hook)
         self._context.make_current()
         # The frame buffer is as large as the picture and no larger: clearing it is most of the work without a GPU.
         model.vis.global_.offwidth, model.vis.global_.offheight = width, height
@@ -30,8 +35,6 @@ class Painter:
 
     def paint(self, data: mujoco.MjData, camera: str) -> np.ndarray:
         """What the camera of that name sees, `(height, width, 3)` uint8 RGB."""
-        if self._context is None:
-            raise RuntimeError(f"camera {camera!r} was closed; build a new arm")
         self._view.fixedcamid = self._model.camera(camera).id
         self._context.make_current()
         mujoco.mjv_updateScene(
@@ -49,6 +52,19 @@ class Painter:
             self._buffers.free()
             self._context.free()
             self._context = None
+            atexit.unregister(self._exit_hook)
+
+    def __del__(self) -> None:
+        if hasattr(self, "_buffers"):
+            self.close()
+
+
+def _closer(painter: weakref.ref):
+    def close() -> None:
+        if (alive := painter()) is not None:
+            alive.close()
+
+    return close
 
 
 def _gl_context(width: int, height: int):

@@ -55,7 +55,7 @@ class ScriptedInsertion:
     def __init__(self, task: Task, hole_pose: np.ndarray, quality: ScriptQuality, rng: np.random.Generator) -> None:
         self._task, self._quality, self._rng = task, quality, rng
         bias = rng.uniform(-1.0, 1.0, 3) * [quality.bias_m, quality.bias_m, quality.bias_rad]
-        self._goal_m = np.array(hole_pose[:3]) + [bias[0], bias[1], 0.0]
+        self._goal_m = hole_pose[:3] + np.array([bias[0], bias[1], 0.0])
         self._goal_turn = Rotation.from_euler("z", bias[2]) * Rotation.from_quat(hole_pose[3:])
         gives_up = rng.uniform() < quality.give_up_fraction
         self._last_try = rng.integers(task.max_steps) if gives_up else task.max_steps
@@ -88,7 +88,9 @@ class ScriptedInsertion:
         shaking = 1.0 + SHAKING * self._quality.noise
         slack = (LOST if self._sinking else 1.0) * shaking
         self._pressing = self._pressing + 1 if self._sinking and abs(height) < INSIDE_M else 0
-        self._sinking = off_m < ALIGNED_M * slack and off_rad < ALIGNED_RAD * slack and self._pressing < PATIENCE * shaking
+        self._sinking = (
+            off_m < ALIGNED_M * slack and off_rad < ALIGNED_RAD * slack and self._pressing < PATIENCE * shaking
+        )
         if height > -INSIDE_M:
             shift[2] = -SINK_M * shaking if self._sinking else HOVER_M - height
         return shift, turn

@@ -58,6 +58,8 @@ class TwinArm:
         self._mode: Mode | None = None
         self._refusal: str | None = "the arm has not been reset yet"
         self._painters: dict[tuple[int, int], Painter] = {}
+        self.data.qpos[:7] = panda.HOME_RAD
+        mujoco.mj_forward(self.model, self.data)
 
     def connect(self) -> None:
         """Nothing to open."""
@@ -118,6 +120,7 @@ class TwinArm:
         """Give the cameras' contexts back. Safe to call twice."""
         for painter in self._painters.values():
             painter.close()
+        self._painters.clear()
         self._refusal = "the arm was closed"
 
     @property
@@ -159,7 +162,7 @@ class TwinArm:
         """Move the hole from the target by `offset (3,)`: x m and y m along the base axes, yaw rad about base z."""
         i, target = self._mocap["hole"], np.array(self.task.target)
         turned = Rotation.from_euler("z", offset[2]) * Rotation.from_euler("xyz", target[3:])
-        self.data.mocap_pos[i] = target[:3] + [offset[0], offset[1], 0.0]
+        self.data.mocap_pos[i] = target[:3] + np.array([offset[0], offset[1], 0.0])
         self.data.mocap_quat[i] = turned.as_quat(scalar_first=True)
 
     def _set_reference(self, pose: np.ndarray) -> None:
