@@ -1,0 +1,142 @@
+"""The networks: actor, critic ensemble and scalar multipliers, as flax modules on flat observations `(B, D)`."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+
+from agent.layers import normed_relu
+
+MIN_STD, MAX_STD = 1e-5, 10.0  # bounds of the policy's std before squashing; WSRL's public code
+
+
+@dataclass(frozen=True)
+class Networks:
+    """Sizes and kinds of the networks. The defaults are WSRL's for locomotion (256x2, 10 critics, 2 per target).
+
+    Attributes:
+        actor_hidden, critic_hidden: widths of the hidden layers.
+        critics: members of the critic ensemble, E.
+        members_per_target: members drawn without replacement for each target, of which the minimum is taken (REDQ).
+        layer_norm: a layer norm after every hidden dense layer, before the activation.
+        std: the policy's std is a function of the observation, or one learned vector.
+    """
+
+    actor_hidden: tuple[int, ...] = (256, 256)
+    critic_hidden: tuple[int, ...] = (256, 256)
+    critics: int = 10
+    members_per_target: int = 2
+    layer_norm: bool = True
+    std: Literal["state", "vector"] = "state"
+
+    def __post_init__(self) -> None:
+        for name in ("actor_hidden", "critic_hidden"):
+            if not getattr(self, name) or min(getattr(self, name)) < 1:
+                raise ValueError(f"networks: {name} is {getattr(self, name)}; give at least one width of 1 or more")
+        if not 1 <= self.members_per_target <= self.critics:
+            raise ValueError(
+                f"networks: members_per_target {self.members_per_target} is not in 1..{self.critics} (critics)"
+            )
+
+
+def _orthogonal(gain: float = math.sqrt(2.0)) -> nn.initializers.Initializer:
+    return nn.initializers.orthogonal(gain)
+
+
+class Trunk(nn.Module):
+    """Hidden layers: dense, layer norm, relu. `(B, D) -> (B, H)`."""
+
+    hidden: Sequence[int]
+    layer_norm: bool
+
+    @nn.compact
+    def __call__(self, x: jax.Array) -> jax.Array:
+        for width in self.hidden:
+            x = nn.Dense(width, kernel_init=_orthogonal())(x)
+            if self.layer_norm:
+                x = nn.LayerNorm()(x)
+            x = nn.relu(x)
+        return x
+
+
+class Actor(nn.Module):
+    """`(B, D) -> mean, log_std`, both `(B, A)`, of a `TanhNormal`."""
+
+    action_dim: int
+    networks: Networks
+
+    @nn.compact
+    def __call__(self, obs: jax.Array) -> tuple[jax.Array, jax.Array]:
+        x = Trunk(self.networks.actor_hidden, self.networks.layer_norm)(obs)
+        mean = nn.Dense(self.action_dim, kernel_init=_orthogonal(1e-2), name="mean")(x)
+        if self.networks.std == "state":
+            log_std = nn.Dense(self.action_dim, kernel_init=_orthogonal(1e-2), name="log_std")(x)
+        else:
+            log_std = jnp.broadcast_to(self.param("log_std", nn.initializers.zeros, (self.action_dim,)), mean.shape)
+        return mean, jnp.clip(log_std, math.log(MIN_STD), math.log(MAX_STD))
+
+
+def _each_member(init: nn.initializers.Initializer) -> nn.initializers.Initializer:
+    """Initialises every member of a stacked `(E, in, out)` kernel on its own."""
+
+    def stacked(key: jax.Array, shape: Sequence[int], dtype=jnp.float32) -> jax.Array:
+        return jax.vmap(lambda k: init(k, tuple(shape[1:]), dtype))(jax.random.split(key, shape[0]))
+
+    return stacked
+
+
+class Critics(nn.Module):
+    """An ensemble of Q networks with stacked kernels `(E, in, out)`: one batched matrix product per layer.
+
+    `obs (B, D)` with `action (B, A)` gives `(E, B)`; with `action (n, B, A)`, many actions for each observation, it gives
+    `(E, n, B)`, and the observation's half of the first layer is computed once for all n.
+    """
+
+    members: int
+    networks: Networks
+
+    @nn.compact
+    def __call__(self, obs: jax.Array, action: jax.Array) -> jax.Array:
+        (*lead, a), (b, d) = action.shape, obs.shape
+        first = self.networks.critic_hidden[0]
+        kernel = self.param("kernel_0", _each_member(_orthogonal()), (self.members, d + a, first))
+        bias = self.param("bias_0", nn.initializers.zeros, (self.members, first))
+        # Inputs are repeated per member because a batched product is fast and a product with a shared side is transposed.
+        from_obs = self._repeat(obs) @ kernel[:, :d] + bias[:, None, :]
+        from_action = self._repeat(action.reshape(-1, a)) @ kernel[:, d:]
+        x = from_action.reshape(self.members, -1, b, first) + from_obs[:, None]
+        x = self._activate(x.reshape(self.members, -1, first), 0)
+        for i, width in enumerate(self.networks.critic_hidden[1:], start=1):
+            x = self._activate(self._dense(x, width, i, math.sqrt(2.0)), i)
+        q = self._dense(x, 1, len(self.networks.critic_hidden), 1e-2)
+        return q.reshape(self.members, *lead)
+
+    def _repeat(self, x: jax.Array) -> jax.Array:
+        return jnp.broadcast_to(x, (self.members, *x.shape))
+
+    def _dense(self, x: jax.Array, width: int, i: int, gain: float) -> jax.Array:
+        kernel = self.param(f"kernel_{i}", _each_member(_orthogonal(gain)), (self.members, x.shape[-1], width))
+        bias = self.param(f"bias_{i}", nn.initializers.zeros, (self.members, width))
+        return x @ kernel + bias[:, None, :]
+
+    def _activate(self, x: jax.Array, i: int) -> jax.Array:
+        if not self.networks.layer_norm:
+            return nn.relu(x)
+        scale = self.param(f"scale_{i}", nn.initializers.ones, (self.members, x.shape[-1]))
+        shift = self.param(f"shift_{i}", nn.initializers.zeros, (self.members, x.shape[-1]))
+        return normed_relu(x, scale, shift)
+
+
+class Multiplier(nn.Module):
+    """One positive learned number, `softplus(x)`: a temperature or a Lagrange multiplier."""
+
+    initial: float = 1.0
+
+    @nn.compact
+    def __call__(self) -> jax.Array:
+        start = math.log(math.expm1(self.initial))  # the inverse of softplus
+        return jax.nn.softplus(self.param("raw", nn.initializers.constant(start), ()))

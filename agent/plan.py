@@ -1,0 +1,66 @@
+"""From an offline method, a bridge and an online method to a plan that can be run, or a reason why not."""
+
+from collections.abc import Callable
+
+from agent.types import Method, Phase
+
+
+def plan(offline: Phase, bridge: Callable[[Phase, Phase], tuple[Phase, ...]], online: Phase) -> tuple[Phase, ...]:
+    """The phases of an experiment, checked.
+
+    Raises:
+        ValueError: one sentence that names the phase, what was found and what to do.
+    """
+    phases = bridge(offline, online)
+    if not phases:
+        raise ValueError(f"bridge {bridge!r} returned no phase; return at least the online one")
+    for phase in phases:
+        check_phase(phase)
+    acts = [p for p in phases if p.collect is not None]
+    known = {g for p in phases if p.method for g in (*p.method.updated, *p.method.frozen)}
+    if acts and "actor" not in known:
+        raise ValueError(f"phase {acts[0].name!r} acts, but no phase of the plan has an actor; choose another method")
+    return phases
+
+
+def check_phase(phase: Phase) -> None:
+    """Raises `ValueError` where a phase cannot be run."""
+    where = f"phase {phase.name!r}"
+    if phase.env_steps < 0 or phase.updates < 0 or phase.utd < 1 or phase.batch_size < 1:
+        raise ValueError(
+            f"{where}: a count is negative or a batch empty; give env_steps, updates >= 0, utd, batch_size >= 1"
+        )
+    if phase.env_steps and phase.updates:
+        raise ValueError(f"{where}: has both env_steps and updates; an online phase makes env_steps x utd updates")
+    if not phase.env_steps and not phase.updates:
+        raise ValueError(f"{where}: has neither env_steps nor updates; give it one of them")
+    if phase.env_steps and phase.collect is None:
+        raise ValueError(f"{where}: takes {phase.env_steps} environment steps but nothing acts; give it a behaviour")
+    if phase.method is None:
+        return
+    if abs(sum(phase.shares.values()) - 1.0) > 1e-6 or min(phase.shares.values()) < 0:
+        raise ValueError(f"{where}: shares {dict(phase.shares)} do not add up to 1; correct them")
+    if not phase.env_steps and set(phase.shares) != {"offline"}:
+        raise ValueError(f"{where}: trains offline on {dict(phase.shares)}; give it shares of the data set only")
+    check_method(phase.method, where)
+    for name in phase.coef:
+        if name not in phase.method.coef:
+            known = ", ".join(sorted(phase.method.coef)) or "none"
+            raise ValueError(f"{where}: its method has no coefficient {name!r}; it has {known}")
+
+
+def check_method(method: Method, where: str = "method") -> None:
+    """Raises `ValueError` where a method's table contradicts itself."""
+    updated = method.updated
+    twice = {name for name in updated if updated.count(name) > 1}
+    if twice:
+        raise ValueError(f"{where}: group {min(twice)!r} has two losses; join them into one")
+    both = set(updated) & set(method.frozen)
+    if both:
+        raise ValueError(f"{where}: group {min(both)!r} is frozen and has a loss; drop one of the two")
+    for groups in method.cadence:
+        if groups not in method.losses:
+            raise ValueError(f"{where}: cadence names {groups!r}, which has no loss; correct the name")
+    for group in method.targets:
+        if group not in (*updated, *method.frozen):
+            raise ValueError(f"{where}: targets names {group!r}, which is no group of the method; correct the name")

@@ -1,0 +1,156 @@
+"""The replay: a ring of transitions, on the device or on the host, that knows which rows make up an episode."""
+
+from collections.abc import Mapping, Sequence
+from functools import partial
+from typing import Literal
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from agent.replay.dataset import ACTION_LIMIT
+from agent.replay.returns import discounted_returns
+from agent.types import Batch, Transition
+
+
+class Ring:
+    """The newest `capacity` transitions as columns.
+
+    When an episode ends, its rows get their Monte-Carlo returns; until then they have none. Rows that the ring has written
+    over in the meantime are left alone.
+
+    Args:
+        capacity: transitions kept.
+        obs_shapes: shape of one observation by name.
+        action_dim: A.
+        discount: per step, for the returns.
+        truncation_value: value of what follows an episode that was cut short.
+        place: `device` draws batches inside the training program; `host` keeps numpy arrays.
+    """
+
+    def __init__(
+        self,
+        capacity: int,
+        obs_shapes: Mapping[str, tuple[int, ...]],
+        action_dim: int,
+        discount: float,
+        truncation_value: float,
+        place: Literal["device", "host"] = "device",
+    ) -> None:
+        if capacity < 1:
+            raise ValueError(f"replay: capacity is {capacity}; give at least 1")
+        self.capacity, self.discount, self.truncation_value = capacity, discount, truncation_value
+        self.inserted = 0
+        self._episodes: dict[int, tuple[list[int], list[float]]] = {}  # per actor: insert numbers and rewards so far
+        self._on_device = place == "device"
+        obs = {name: np.zeros((capacity, *shape), np.float32) for name, shape in obs_shapes.items()}
+        zeros = partial(np.zeros, capacity, np.float32)
+        self.columns = Batch(
+            obs=obs,
+            action=np.zeros((capacity, action_dim), np.float32),
+            reward=zeros(),
+            next_obs={name: x.copy() for name, x in obs.items()},
+            mask=zeros(),
+            mc_return=zeros(),
+            has_return=zeros(),
+            source=np.zeros(capacity, np.int32),
+        )
+        if self._on_device:
+            self.columns = jax.tree.map(jnp.array, self.columns)
+
+    def __len__(self) -> int:
+        return min(self.inserted, self.capacity)
+
+    def add(self, transitions: Sequence[Transition]) -> None:
+        """Appends transitions, each actor's in its own order."""
+        for start in range(0, len(transitions), self.capacity):
+            self._add(transitions[start : start + self.capacity])
+
+    def _add(self, transitions: Sequence[Transition]) -> None:
+        rows = (self.inserted + np.arange(len(transitions))) % self.capacity
+        self._write(rows, _stack(transitions))
+        returns: dict[int, float] = {}
+        for t in transitions:
+            numbers, rewards = self._episodes.setdefault(t.actor_id, ([], []))
+            numbers.append(self.inserted)
+            rewards.append(t.reward)
+            self.inserted += 1
+            if t.terminated or t.truncated:
+                tail = 0.0 if t.terminated else self.truncation_value
+                returns |= zip(numbers, discounted_returns(np.asarray(rewards), tail, self.discount), strict=True)
+                del self._episodes[t.actor_id]
+        kept = {n: value for n, value in returns.items() if n >= self.inserted - self.capacity}
+        if kept:
+            values = np.asarray(list(kept.values()), np.float32)
+            known = {"mc_return": values, "has_return": np.ones_like(values)}
+            self._write(np.asarray(list(kept)) % self.capacity, known)
+
+    def abandon(self, actor_id: int) -> None:
+        """Forgets an open episode (its actor restarted): its rows stay, without a return."""
+        self._episodes.pop(actor_id, None)
+
+    def _write(self, rows: np.ndarray, values: Mapping) -> None:
+        columns = {name: getattr(self.columns, name) for name in values}
+        if self._on_device:
+            # Padded to a power of two, with rows past the end that are dropped, so that few programs are compiled.
+            pad = (1 << (len(rows) - 1).bit_length()) - len(rows)
+            rows = np.concatenate([rows, np.full(pad, self.capacity)])
+            values = jax.tree.map(lambda x: np.concatenate([x, np.zeros((pad, *x.shape[1:]), x.dtype)]), values)
+            columns = _scatter(columns, rows, values)
+        else:
+            jax.tree.map(lambda column, value: column.__setitem__(rows, value), columns, values)
+        self.columns = self.columns.replace(**columns)
+
+    def take(self, indices: np.ndarray, out: Batch | None = None) -> Batch:
+        """Rows `indices (...)` of a host ring, into `out` where given (it must not be in use by the device)."""
+        if self._on_device:
+            return jax.tree.map(lambda x: x[indices], self.columns)
+        if out is None:
+            return jax.tree.map(lambda x: np.take(x, indices, axis=0, mode="clip"), self.columns)
+        return jax.tree.map(lambda x, o: np.take(x, indices, axis=0, out=o, mode="clip"), self.columns, out)
+
+    def snapshot(self) -> tuple[Batch, dict[str, int]]:
+        """The filled rows as numpy, and the counters: for a checkpoint taken when no episode is open.
+
+        Raises:
+            ValueError: an episode is open; its return would be lost.
+        """
+        if self._episodes:
+            raise ValueError(f"replay: episode of actor {min(self._episodes)} is open; save when it has ended")
+        return jax.tree.map(lambda x: np.asarray(x[: len(self)]), self.columns), {"inserted": self.inserted}
+
+    def restore(self, rows: Batch, inserted: int) -> None:
+        """Puts back what `snapshot` gave."""
+        count = len(rows.reward)
+        if count != min(inserted, self.capacity):
+            raise ValueError(f"replay: {count} rows do not fit {inserted} inserted at capacity {self.capacity}")
+        self.inserted = inserted
+        if count:
+            names = [f for f in rows.__dataclass_fields__]
+            self._write(np.arange(count), {name: jax.tree.map(np.asarray, getattr(rows, name)) for name in names})
+
+
+@partial(jax.jit, donate_argnums=0)
+def _scatter(columns: dict, rows: jax.Array, values: dict) -> dict:
+    return jax.tree.map(lambda column, value: column.at[rows].set(value, mode="drop"), columns, values)
+
+
+def _stack(transitions: Sequence[Transition]) -> dict:
+    def column(name: str, kind: type = np.float32) -> np.ndarray:
+        return np.asarray([getattr(t, name) for t in transitions], kind)
+
+    def named(name: str) -> dict[str, np.ndarray]:
+        keys = getattr(transitions[0], name)
+        return {k: np.asarray([getattr(t, name)[k] for t in transitions], np.float32) for k in keys}
+
+    nothing = np.zeros(len(transitions), np.float32)
+    return {
+        "obs": named("obs"),
+        "action": np.clip(column("action"), -ACTION_LIMIT, ACTION_LIMIT),
+        "reward": column("reward"),
+        "next_obs": named("next_obs"),
+        "mask": 1.0 - column("terminated"),
+        "mc_return": nothing,
+        "has_return": nothing,
+        "source": column("source", np.int32),
+    }

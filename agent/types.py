@@ -1,0 +1,259 @@
+"""The types that every part of `agent` speaks. B is the batch size, A the action dimension, E the critic ensemble's."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import struct
+
+from agent.optim import Optimizer
+from agent.tanh_normal import TanhNormal
+
+Groups = str | tuple[str, ...]
+Params = Mapping[str, Any]
+Metrics = dict[str, jax.Array]
+SOURCES = ("policy", "human", "offline")
+
+
+@dataclass(frozen=True)
+class Transition:
+    """One control step, as numpy, on its way from the arm to the replay.
+
+    Attributes:
+        obs, next_obs: observation arrays by name.
+        action: `(A,)` what the policy, or the intervening human, asked for, in the policy's frame: learning uses this.
+        executed: `(A,)` what the arm was sent after the safety layer, same frame: for audit.
+        reward: scaled and shifted by the task.
+        terminated: the task ended (success or failure); nothing follows, so no bootstrapping.
+        truncated: the episode was cut (time limit, operator, fault); bootstrapping goes on.
+        source: index into `SOURCES`.
+        policy_version: which parameters acted.
+        actor_id, sequence: who sent it and its place in that actor's stream, from 0 without a gap.
+    """
+
+    obs: Mapping[str, np.ndarray]
+    action: np.ndarray
+    executed: np.ndarray
+    reward: float
+    next_obs: Mapping[str, np.ndarray]
+    terminated: bool
+    truncated: bool
+    source: int = 0
+    policy_version: int = 0
+    actor_id: int = 0
+    sequence: int = 0
+
+
+@struct.dataclass
+class Batch:
+    """Transitions as arrays. Also the layout of the replay, with the capacity in the place of B.
+
+    Attributes:
+        obs, next_obs: arrays `(B, ...)` by name.
+        action: `(B, A)`.
+        reward, mask: `(B,)`; mask is 1 - terminated.
+        mc_return: `(B,)` discounted return to the end of the episode, of the same rewards.
+        has_return: `(B,)` 1 where `mc_return` is known; an open episode has none.
+        source: `(B,)` index into `SOURCES`.
+    """
+
+    obs: Mapping[str, jax.Array]
+    action: jax.Array
+    reward: jax.Array
+    next_obs: Mapping[str, jax.Array]
+    mask: jax.Array
+    mc_return: jax.Array
+    has_return: jax.Array
+    source: jax.Array
+
+
+@struct.dataclass
+class Normalizer:
+    """Observation statistics, frozen when training begins and carried in every checkpoint.
+
+    Attributes:
+        mean, std: arrays by observation name, shaped like one observation.
+    """
+
+    mean: Mapping[str, jax.Array]
+    std: Mapping[str, jax.Array]
+
+    def __call__(self, obs: Mapping[str, jax.Array]) -> jax.Array:
+        """Standardised and concatenated in the order of the names: `(B, D)`."""
+        rows = [(obs[name] - self.mean[name]) / self.std[name] for name in sorted(self.mean)]
+        return jnp.concatenate(rows, axis=-1)
+
+
+@struct.dataclass
+class State:
+    """All that learning changes.
+
+    Attributes:
+        params, target, opt: by group: parameters, their slow copies, optimiser moments.
+        normalizer: frozen observation statistics.
+        update_count: minibatches so far, `()` int32.
+        key: the run's random key; draws fold `update_count` into it, so it never changes.
+    """
+
+    params: Params
+    target: Params
+    opt: Mapping[str, Any]
+    normalizer: Normalizer
+    update_count: jax.Array
+    key: jax.Array
+
+
+@dataclass(frozen=True)
+class Nets:
+    """The networks of a run and the constants that belong to the problem, not to a method.
+
+    Attributes:
+        modules: flax module by group.
+        arguments: example inputs by group, to initialise it.
+        optimizer: optimiser by group, unless the method names another.
+        action_dim: A.
+        discount: gamma, per environment step.
+        tau: step of the moving targets.
+        members_per_target: critics drawn for each target.
+        target_entropy: of the temperature, nats.
+    """
+
+    modules: Mapping[str, nn.Module]
+    arguments: Mapping[str, tuple]
+    optimizer: Mapping[str, Optimizer]
+    action_dim: int
+    discount: float
+    tau: float
+    members_per_target: int
+    target_entropy: float
+
+
+@dataclass(frozen=True)
+class View:
+    """Read access to every network for a loss. Only the `params` that a call is given are differentiated."""
+
+    nets: Nets
+    state: State
+    coef: Mapping[str, Any]
+
+    def apply(self, group: str, *inputs: Any, params: Params | None = None) -> Any:
+        """The network of `group`, with the differentiable `params[group]` where given, else with a stop-gradient."""
+        own = None if params is None else params.get(group)
+        own = jax.lax.stop_gradient(self.state.params[group]) if own is None else own
+        return self.nets.modules[group].apply({"params": own}, *inputs)
+
+    def pi(self, obs: Mapping[str, jax.Array], params: Params | None = None) -> TanhNormal:
+        """The policy's action distribution at `obs`."""
+        return TanhNormal(*self.apply("actor", self.state.normalizer(obs), params=params))
+
+    def q(
+        self, obs: Mapping[str, jax.Array], action: jax.Array, params: Params | None = None, group: str = "critic"
+    ) -> jax.Array:
+        """Q of all members: `(E, B)` for actions `(B, A)`, `(E, n, B)` for `(n, B, A)`."""
+        return self.apply(group, self.state.normalizer(obs), action, params=params)
+
+    def q_target(
+        self, obs: Mapping[str, jax.Array], action: jax.Array, key: jax.Array, group: str = "critic"
+    ) -> jax.Array:
+        """Target Q of `members_per_target` members drawn without replacement: `(M, B)` or `(M, n, B)`.
+
+        Only the drawn members are evaluated (REDQ, Chen et al. 2021, Algorithm 1).
+        """
+        module, count = self.nets.modules[group], self.nets.members_per_target
+        drawn = jax.random.choice(key, module.members, (count,), replace=False)
+        members = jax.tree.map(lambda leaf: leaf[drawn], self.state.target[group])
+        return module.clone(members=count).apply({"params": members}, self.state.normalizer(obs), action)
+
+    def temperature(self, params: Params | None = None) -> jax.Array:
+        """The entropy temperature, `()`."""
+        return self.apply("temperature", params=params)
+
+
+Loss = Callable[[Params, View, Batch, jax.Array], tuple[jax.Array, Metrics]]
+"""`(params of its groups, view, batch, key) -> (scalar, metrics)`."""
+
+Cadence = Literal["each", "once"] | int
+"""On each minibatch, once on the union of the step's minibatches, or on every n-th minibatch."""
+
+
+@dataclass(frozen=True)
+class Method:
+    """A learning method: which group has which loss.
+
+    Attributes:
+        losses: loss by group, or by several groups that share one backward pass, in the order they are updated.
+        cadence: when each entry of `losses` is updated; `each` where absent.
+        targets: `moving` (tau towards the parameters after each minibatch) or `held`, by group.
+        frozen: groups that are carried along but never updated.
+        coef: numbers that losses read from `View.coef`; a phase may put a schedule in their place.
+        optimizer: optimiser by group, where it differs from `Nets.optimizer`.
+    """
+
+    losses: Mapping[Groups, Loss]
+    cadence: Mapping[Groups, Cadence] = field(default_factory=dict)
+    targets: Mapping[str, Literal["moving", "held"]] = field(default_factory=dict)
+    frozen: tuple[str, ...] = ()
+    coef: Mapping[str, float] = field(default_factory=dict)
+    optimizer: Mapping[str, Optimizer] = field(default_factory=dict)
+
+    @property
+    def updated(self) -> tuple[str, ...]:
+        """The groups that have a loss, in order."""
+        return tuple(name for groups in self.losses for name in group_names(groups))
+
+
+def group_names(groups: Groups) -> tuple[str, ...]:
+    """The names in a key of `Method.losses`."""
+    return (groups,) if isinstance(groups, str) else groups
+
+
+Behavior = Callable[[Any, Params, Any, jax.Array], jax.Array]
+"""`(act, params, obs, key) -> action`: see `agent.policy`."""
+
+
+@dataclass(frozen=True)
+class Phase:
+    """One stretch of an experiment, as data.
+
+    Attributes:
+        name: for logs and files.
+        method: what is learned, or None for a phase that only collects.
+        env_steps: environment steps to take; 0 for an offline phase.
+        updates: minibatches of an offline phase; an online phase has `env_steps * utd`.
+        utd: minibatches per environment step.
+        batch_size: transitions in a minibatch.
+        collect: the behaviour that acts, or None where nothing acts.
+        shares: fraction of each batch by replay source (`offline`, `online`); they add up to 1.
+        coef: overrides of `Method.coef`: a number, or a function of the phase's environment step.
+        enter: functions applied to the state once, after adoption.
+        optimizer: keep the moments of groups whose optimiser is the same, or reset all.
+    """
+
+    name: str
+    method: Method | None
+    env_steps: int = 0
+    updates: int = 0
+    utd: int = 1
+    batch_size: int = 256
+    collect: Behavior | None = None
+    shares: Mapping[str, float] = field(default_factory=lambda: {"online": 1.0})
+    coef: Mapping[str, float | Callable[[Any], Any]] = field(default_factory=dict)
+    enter: tuple[Callable[[State], State], ...] = ()
+    optimizer: Literal["keep", "reset"] = "keep"
+
+    @property
+    def minibatches(self) -> int:
+        """Minibatches the phase trains on in all."""
+        if self.method is None:
+            return 0
+        return self.updates if not self.env_steps else self.env_steps * self.utd
+
+
+Bridge = Callable[[Phase, Phase], tuple[Phase, ...]]
+"""`(offline, online) -> plan`: the whole experiment."""
