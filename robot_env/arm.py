@@ -83,11 +83,18 @@ class Arm(Protocol):
     """A seven-joint arm under Cartesian impedance control. Used through `RobotEnv`, which checks every command."""
 
     def connect(self) -> None:
-        """Open whatever the arm needs. Raises `ConnectionError` when it cannot, within a time-out."""
+        """Open whatever the arm needs. Raises `ConnectionError` when it cannot, within a time-out.
+
+        Called before the first reset, and again after an operator has acknowledged a fault: then, and never elsewhere,
+        the arm recovers from its stop or its lost connection. Harmless on an arm that is open and well.
+        """
         ...
 
     def read(self) -> ArmState:
-        """The newest measured state."""
+        """The newest measured state, from `connect` on.
+
+        Its stamp is newer after every `send`; a reset may start the clock anew.
+        """
         ...
 
     def send(self, command: ArmCommand) -> ArmCommand:

@@ -135,9 +135,7 @@ class RobotEnv(gymnasium.Env[Observation, np.ndarray]):
         """
         super().reset(seed=seed)
         self._latch.require_clear()
-        start = parse_start(options, draw_start(self.task, self.np_random))
-        if not self.safety.inside(self.safety.pose(start.tolist()).tolist()):
-            raise ValueError(f"start offset {start} is outside the box {self.task.low}..{self.task.high}; move it in")
+        start = parse_start(self.task, options, draw_start(self.task, self.np_random))
         self._running = False
         self._episode, self._step = self._episode + 1, 0
         if not self._connected:
@@ -196,6 +194,8 @@ class RobotEnv(gymnasium.Env[Observation, np.ndarray]):
         self._gripper = 0.0
         state = self.arm.read()
         self._origin = self.safety.check_state(state, "precise")
+        if not self.safety.within_one_step(self._origin, path[-1].tolist()):
+            raise Violation(f"the reset ended at {self._origin}, more than one step from its start pose {path[-1]}")
         self._observe(state, self._origin)
 
     def _act(self, requested: np.ndarray, info: dict[str, Any]) -> bool:
@@ -217,7 +217,9 @@ class RobotEnv(gymnasium.Env[Observation, np.ndarray]):
         info["executed_action"] = np.array([*done, *wish[6:]], dtype=np.float32)
         state = self.arm.read()
         before_s = self._state.stamp_s if self._state is not None else None
-        self._observe(state, self.safety.check_state(state, "compliant", before_s))
+        pose = self.safety.check_state(state, "compliant", before_s)
+        self.safety.nearest(pose)  # an arm that has left the box is stopped now, not at the next step
+        self._observe(state, pose)
         return bool(self._success(state))
 
     def _observe(self, state: ArmState, pose: list[float]) -> None:

@@ -3,11 +3,11 @@
 from collections.abc import Iterator
 from math import isfinite
 
+from robot_env.safety import TOLERANCE
 from robot_env.tasks import Task
 
 AXES = ("x", "y", "z", "roll", "pitch", "yaw")
 LIMITS = (2.0, 2.0, 2.0, 3.0, 1.4, 3.0)  # m: beyond any arm's reach; rad: clear of the wrap and of gimbal lock
-TOLERANCE = 1e-9
 LARGEST_SCALE = (0.1, 0.5)  # m and rad per step: 1 m/s at 10 Hz; Euler angles of a step stay far from their wrap
 
 

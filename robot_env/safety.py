@@ -122,6 +122,13 @@ class SafetyLayer:
         if not self.within_one_step(measured, pose):
             raise Violation(f"commanded pose {pose} is more than one step from the measured {list(measured)}")
 
+    def nearest(self, measured: Sequence[float]) -> list[float]:
+        """The offset `(6,)` in the box nearest to a measured pose, which must be one step away at most."""
+        origin = _clip(self.offset(measured), self.low, self.high)
+        if not self.within_one_step(measured, self.pose(origin).tolist()):
+            raise Violation(f"the arm lies {self._far(measured)} outside the box, more than one step")
+        return origin
+
     def limit(self, wanted: Sequence[float], measured: Sequence[float]) -> np.ndarray:
         """The pose `(7,)` nearest to what is wanted that may be commanded: in the box, one step away at most.
 
@@ -135,9 +142,7 @@ class SafetyLayer:
         pose = self.pose(offset)
         if self.within_one_step(measured, pose.tolist()):
             return pose
-        origin = _clip(self.offset(measured), self.low, self.high)
-        if not self.within_one_step(measured, self.pose(origin).tolist()):
-            raise Violation(f"the arm lies {self._far(measured)} outside the box, more than one step")
+        origin = self.nearest(measured)
         near, far = 0.0, 1.0
         for _ in range(30):  # to a billionth of the way
             middle = 0.5 * (near + far)

@@ -5,6 +5,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from robot_env.safety import TOLERANCE
 from robot_env.tasks import Task
 
 
@@ -46,7 +47,7 @@ def evaluation_starts(task: Task, n: int, first_seed: int = 10_000) -> list[Star
     return starts
 
 
-def parse_start(options: dict | None, drawn: np.ndarray) -> np.ndarray:
+def parse_start(task: Task, options: dict | None, drawn: np.ndarray) -> np.ndarray:
     """The start offset `(6,)` that `reset(options=...)` asks for, or the drawn one. Raises `ValueError`."""
     unknown = set(options or {}) - {"offset"}
     if unknown:
@@ -55,4 +56,6 @@ def parse_start(options: dict | None, drawn: np.ndarray) -> np.ndarray:
     start = np.asarray(offset, dtype=np.float64)
     if start.shape != (6,) or not np.isfinite(start).all():
         raise ValueError(f"reset option 'offset' {offset} is not six finite numbers; give xyz in m and Euler xyz in rad")
+    if (start < np.asarray(task.low) - TOLERANCE).any() or (start > np.asarray(task.high) + TOLERANCE).any():
+        raise ValueError(f"start offset {start} is outside the box {task.low}..{task.high}; move it in or widen the box")
     return start

@@ -23,7 +23,7 @@ TOY = Task(
 
 
 class ScriptedCamera:
-    """Returns a picture whose value counts the reads, or what `read` is replaced with."""
+    """Returns a picture whose value counts the reads since the reset, or what `read` is replaced with."""
 
     def __init__(self) -> None:
         self.reads = 0
@@ -60,7 +60,7 @@ class ScriptedArm:
         self.readings += readings
 
     def script_sends(self, *sendings: Callable[[ArmCommand], ArmCommand] | BaseException) -> None:
-        """The next commands are changed by these before they are followed; an exception is raised instead."""
+        """The next commands are reported as sent with these changes; an exception is raised instead."""
         self.sendings += sendings
 
     def connect(self) -> None:
@@ -83,11 +83,12 @@ class ScriptedArm:
         return change(state)
 
     def send(self, command: ArmCommand) -> ArmCommand:
+        sent = command
         if self.sendings:
             change = self.sendings.pop(0)
             if isinstance(change, BaseException):
                 raise change
-            command = change(command)
+            sent = change(command)
         self.commands.append(command)
         before = self.pose
         position = before[:3] + self.follow * (command.tcp_pose[:3] - before[:3])
@@ -97,13 +98,15 @@ class ScriptedArm:
         self.velocity[:3] = (self.pose[:3] - before[:3]) / period_s
         self.velocity[3] = angle_between(before[3:].tolist(), self.pose[3:].tolist()) / period_s
         self.gripper, self.clock_s = command.gripper, self.clock_s + period_s
-        return command
+        return sent
 
     def reset(self, path: np.ndarray, rng: np.random.Generator) -> None:
         self.paths.append(path.copy())
         self._rng = np.random.default_rng(rng.integers(2**63))
         self.pose, self.velocity, self.wrench = path[-1].copy(), np.zeros(6), np.zeros(6)
-        self.clock_s += len(path) / self.task.hz
+        self.clock_s = 0.0
+        for camera in self._cameras.values():
+            camera.reads = 0
 
     def stop(self, reason: str) -> None:
         self.stops.append(reason)
