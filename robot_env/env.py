@@ -1,18 +1,4 @@
-"""`RobotEnv`: one gymnasium environment for every arm. Spaces, safety, time limit and human takeover are written here.
-
-Order of the observed `state (19,)`, float32:
-
-| slice | what | unit, frame |
-|---|---|---|
-| 0 | gripper opening | 0 closed to 1 open |
-| 1:4 | force of the environment on the tool | N, tool frame |
-| 4:10 | pose: xyz and Euler xyz | m and rad, relative to the target or to the episode's reset pose, see below |
-| 10:13 | torque on the tool | N·m, tool frame |
-| 13:19 | velocity: linear, angular | m/s and rad/s, end-effector frame |
-
-With `task.relative_to == "target"` the pose is the offset from the nominal target (metres along base axes, Euler xyz of
-`R · R_target^-1`: the coordinates of the box); with `"reset"` it is `T_reset^-1 · T` of the pose measured after reset.
-"""
+"""`RobotEnv`: one gymnasium environment for every arm. Spaces, safety, time limit and human takeover are written here."""
 
 from collections.abc import Callable
 from math import hypot, isfinite
@@ -20,38 +6,21 @@ from typing import Any
 
 import gymnasium
 import numpy as np
-from gymnasium import spaces
 
 from robot_env.arm import Arm, ArmCommand, ArmState
 from robot_env.faults import Fault, FaultLatch, Violation
 from robot_env.intervention import Intervention
-from robot_env.pose import displace, displacement, quat_inverse, relative_pose, rotate
+from robot_env.observation import Observation, make_spaces, state_vector, take_picture
+from robot_env.pose import displace, displacement, relative_pose
 from robot_env.preflight import preflight
-from robot_env.safety import PLAUSIBLE, SafetyLayer
+from robot_env.safety import SafetyLayer
 from robot_env.starts import draw_start, parse_start
 from robot_env.tasks import Task
 
-Observation = dict[str, np.ndarray]
 Success = Callable[[ArmState], bool]
 
-IMAGE_SHAPE = (128, 128, 3)
 LATERAL_M = 0.02  # a target's neighbourhood, across its axis: the hole may be off its nominal place
 STOPPING = (Violation, ConnectionError, TimeoutError)  # what an arm, a camera or a human's device may meet at work
-
-
-def make_spaces(task: Task) -> tuple[spaces.Dict, spaces.Box]:
-    """Observation and action space of a task; needs no arm.
-
-    The bounds of the state are those beyond which the safety layer takes a reading for a fault.
-    """
-    wrench, velocity = [PLAUSIBLE["wrench"]] * 3, [PLAUSIBLE["velocity"] * 2.0] * 6
-    pose = [PLAUSIBLE["position"] * 4.0] * 3 + [np.pi + 1e-6] * 3
-    high = np.array([1.0, *wrench, *pose, *wrench, *velocity], dtype=np.float32)
-    low = -high
-    low[0] = 0.0
-    observed: dict[str, spaces.Space] = {"state": spaces.Box(low, high, dtype=np.float32)}
-    observed |= {name: spaces.Box(0, 255, IMAGE_SHAPE, np.uint8) for name in task.cameras}
-    return spaces.Dict(observed), spaces.Box(-1.0, 1.0, (task.action_dim,), np.float32)
 
 
 def geometric_success(task: Task) -> Success:
@@ -69,10 +38,11 @@ def geometric_success(task: Task) -> Success:
 class RobotEnv(gymnasium.Env[Observation, np.ndarray]):
     """A task on an arm.
 
-    An action `(6,)` in [-1, 1] moves the *measured* pose in the end-effector frame, by at most `task.action_scale` per
-    axis (see `robot_env.pose.displace`); a seventh number <= -0.5 closes the gripper, >= 0.5 opens it. What would leave
-    the box is clipped to it. The reward is `task.reward_scale · (1 at success, else 0) + task.reward_shift`. Success
-    is terminal; the time limit and every fault are truncation.
+    What is observed: `robot_env.observation`. An action `(6,)` in [-1, 1] moves the *measured* pose in the end-effector
+    frame, by at most `task.action_scale` per axis (see `robot_env.pose.displace`); a seventh number <= -0.5 closes the
+    gripper, >= 0.5 opens it. What would leave the box is clipped to it. The reward is
+    `task.reward_scale · (1 at success, else 0) + task.reward_shift`. Success is terminal; the time limit and every fault
+    are truncation.
 
     A command or a reading that must not pass stops the arm: the step is truncated with `info["fault"]`, and from then
     on `step` and `reset` raise `ArmFault` until `acknowledge(operator)`. A fault during `reset` raises it at once.
@@ -164,7 +134,11 @@ class RobotEnv(gymnasium.Env[Observation, np.ndarray]):
         if not self._running:
             raise RuntimeError("no episode is running; call reset() first")
         requested = self._as_action(action)
-        info: dict[str, Any] = {"succeed": False, "requested_action": requested, "executed_action": np.zeros_like(requested)}
+        info: dict[str, Any] = {
+            "succeed": False,
+            "requested_action": requested,
+            "executed_action": np.zeros_like(requested),
+        }
         self._step += 1
         try:
             succeed = self._act(requested, info)
@@ -225,23 +199,9 @@ class RobotEnv(gymnasium.Env[Observation, np.ndarray]):
     def _observe(self, state: ArmState, pose: list[float]) -> None:
         """Keep a checked reading and make the observation of it."""
         relative = self.safety.offset(pose) if self.task.relative_to == "target" else relative_pose(pose, self._origin)
-        back, velocity, wrench = quat_inverse(pose[3:]), state.tcp_velocity.tolist(), state.wrench.tolist()
-        moving = (*rotate(back, velocity[:3]), *rotate(back, velocity[3:]))
-        vector = (state.gripper, *wrench[:3], *relative, *wrench[3:], *moving)
-        obs = {"state": np.array(vector, dtype=np.float32)}
-        obs |= {name: self._picture(name) for name in self.task.cameras}
+        obs = {"state": state_vector(state, pose, relative)}
+        obs |= {name: take_picture(self.arm, name) for name in self.task.cameras}
         self._state, self._pose, self._obs = state, pose, obs
-
-    def _picture(self, name: str) -> np.ndarray:
-        """A checked picture. Whatever a camera raises is a fault of that camera."""
-        try:
-            frame = self.arm.cameras[name].read()
-        except Exception as error:
-            raise Violation(f"camera {name!r} gave no picture: {error!r}") from error
-        if not isinstance(frame, np.ndarray) or frame.shape != IMAGE_SHAPE or frame.dtype != np.uint8:
-            found = (getattr(frame, "shape", None), getattr(frame, "dtype", type(frame).__name__))
-            raise Violation(f"camera {name!r} gave {found} instead of a {IMAGE_SHAPE} uint8 picture")
-        return frame.copy()
 
     def _as_action(self, action: Any) -> np.ndarray:
         """A float32 copy `(A,)`, clipped to [-1, 1] where it is finite."""
@@ -262,4 +222,3 @@ class RobotEnv(gymnasium.Env[Observation, np.ndarray]):
         fault = self._latch.latch(reason, self._episode, self._step)
         self.arm.stop(reason)
         return fault
-

@@ -46,5 +46,7 @@ def make_env(
     if isinstance(arm, str):
         arm = make_arm(task, arm, **options)
     elif options:
-        raise ValueError(f"options {sorted(options)} have nowhere to go; pass the arm's name, or build the arm with them")
+        raise ValueError(
+            f"options {sorted(options)} have nowhere to go; pass the arm's name, or build the arm with them"
+        )
     return RobotEnv(task, arm, success=success, intervention=intervention)

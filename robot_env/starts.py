@@ -51,11 +51,17 @@ def parse_start(task: Task, options: dict | None, drawn: np.ndarray) -> np.ndarr
     """The start offset `(6,)` that `reset(options=...)` asks for, or the drawn one. Raises `ValueError`."""
     unknown = set(options or {}) - {"offset"}
     if unknown:
-        raise ValueError(f"reset option {sorted(unknown)} is unknown; the only one is 'offset', six numbers in m and rad")
+        raise ValueError(
+            f"reset option {sorted(unknown)} is unknown; the only one is 'offset', six numbers in m and rad"
+        )
     offset: Sequence[float] | np.ndarray = (options or {}).get("offset", drawn)
     start = np.asarray(offset, dtype=np.float64)
     if start.shape != (6,) or not np.isfinite(start).all():
-        raise ValueError(f"reset option 'offset' {offset} is not six finite numbers; give xyz in m and Euler xyz in rad")
+        raise ValueError(
+            f"reset option 'offset' {offset} is not six finite numbers; give xyz in m and Euler xyz in rad"
+        )
     if (start < np.asarray(task.low) - TOLERANCE).any() or (start > np.asarray(task.high) + TOLERANCE).any():
-        raise ValueError(f"start offset {start} is outside the box {task.low}..{task.high}; move it in or widen the box")
+        raise ValueError(
+            f"start offset {start} is outside the box {task.low}..{task.high}; move it in or widen the box"
+        )
     return start

@@ -10,8 +10,9 @@ from hypothesis import strategies as st
 from scipy.spatial.transform import Rotation
 
 from robot_env.arm import ArmState
-from robot_env.env import RobotEnv, geometric_success, make_spaces
+from robot_env.env import RobotEnv, geometric_success
 from robot_env.intervention import ScriptedIntervention
+from robot_env.observation import make_spaces
 from robot_env.starts import evaluation_starts
 from tests.robot_env.scripted_arm import TOY, ScriptedArm, at_offset, reading
 

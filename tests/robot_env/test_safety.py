@@ -122,9 +122,7 @@ def test_a_reset_from_inside_never_leaves_the_box(task, begin, end):
     safety.check_path(path, measured.tolist())
 
 
-@given(
-    position=st.tuples(*[st.floats(-0.3, 0.3)] * 3), angles=st.tuples(*[st.floats(-0.5, 0.5)] * 3), end=fractions
-)
+@given(position=st.tuples(*[st.floats(-0.3, 0.3)] * 3), angles=st.tuples(*[st.floats(-0.5, 0.5)] * 3), end=fractions)
 def test_a_reset_from_outside_only_comes_nearer(position, angles, end):
     safety, measured = SafetyLayer(TOY), at_offset((*position, *angles))
     path = safety.plan_reset(measured.tolist(), box_offset(inside(TOY, end), TOY).tolist())
@@ -240,5 +238,3 @@ def test_the_wrench_limit_is_that_of_the_mode():
     safety.check_state(pressing, "precise")
     with pytest.raises(Violation, match="above the compliant limit of 10 N"):
         safety.check_state(pressing, "compliant")
-
-

@@ -1,0 +1,165 @@
+"""What every arm must do behind `RobotEnv`, the twin and the scripted one alike."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from gymnasium.utils.env_checker import check_env
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from robot_env.arm import ArmCommand
+from robot_env.env import RobotEnv
+from robot_env.make import make_arm
+from robot_env.safety import SafetyLayer
+from robot_env.tasks import find_task
+from tests.robot_env.scripted_arm import ScriptedArm
+from tests.robot_env.test_safety import assert_in_box, assert_one_step
+
+PEG = find_task("peg_insertion")
+ARMS = {"scripted": lambda: ScriptedArm(PEG), "twin": lambda: make_arm(PEG, "twin")}
+
+
+@pytest.fixture(scope="module", params=ARMS)
+def arm(request):
+    """One arm for all tests here: each begins with a reset, which must not mind what the last one left."""
+    arm = ARMS[request.param]()
+    arm.connect()
+    yield arm
+    arm.close()
+    arm.close()
+
+
+@pytest.fixture
+def env(arm):
+    return RobotEnv(PEG, arm)
+
+
+@pytest.mark.parametrize("name", ARMS)
+def test_a_fresh_arm_is_where_a_reset_may_begin(name):
+    arm = ARMS[name]()
+    arm.connect()
+    safety = SafetyLayer(PEG)
+    measured = safety.check_state(arm.read(), "precise")
+    safety.plan_reset(measured, list(PEG.reset))
+    arm.close()
+
+
+def test_gymnasium_accepts_it(env):
+    check_env(env, skip_render_check=True)
+
+
+def test_reset_ends_at_rest_at_the_start_with_the_wrench_tared(env, arm):
+    _, info = env.reset(seed=0)
+    state = arm.read()
+    np.testing.assert_allclose(env.safety.offset(state.tcp_pose.tolist()), info["start_offset"], atol=2e-3)
+    assert np.abs(state.tcp_velocity).max() < 0.02
+    assert np.abs(state.wrench[:3]).max() < 1.0
+    assert np.abs(state.wrench[3:]).max() < 0.2
+
+
+def test_send_reports_what_it_sent_and_lets_time_pass(env, arm):
+    env.reset(seed=0)
+    before = arm.read()
+    command = ArmCommand(before.tcp_pose.copy())
+    sent = arm.send(command)
+    after = arm.read()
+    np.testing.assert_allclose(sent.tcp_pose, command.tcp_pose, atol=1e-9)
+    assert after.stamp_s - before.stamp_s == pytest.approx(1.0 / PEG.hz)
+
+
+def test_readings_are_copies(env, arm):
+    env.reset(seed=0)
+    state = arm.read()
+    kept = state.tcp_pose.copy()
+    for _ in range(3):
+        env.step(np.full(6, 0.8))
+    np.testing.assert_array_equal(state.tcp_pose, kept)
+    assert np.abs(arm.read().tcp_pose - kept).max() > 1e-3
+
+
+def test_the_arm_follows_the_actions(env):
+    start = (0.0, 0.0, 0.08, 0.0, 0.0, 0.0)
+    for axis, sign in [(0, 1), (1, -1), (2, -1), (5, 1)]:
+        first, _ = env.reset(seed=0, options={"offset": start})
+        action = np.zeros(6)
+        action[axis] = sign
+        for _ in range(4):
+            obs, _, _, truncated, info = env.step(action)
+            assert not truncated, info
+        turn = np.array([1, -1, -1, 1, -1, -1])  # the tool points down: its y and z are minus the base's
+        moved = (obs["state"][4:10] - first["state"][4:10]) * turn * sign
+        assert moved[axis] == max(moved), (axis, moved)
+        assert moved[axis] > 0.01
+
+
+def test_seeds_repeat(env):
+    rng = np.random.default_rng(0)
+    actions = rng.uniform(-1.0, 1.0, (5, 6))
+    runs = []
+    for _ in range(2):
+        obs, _ = env.reset(seed=4)
+        runs.append([obs["state"]] + [env.step(action)[0]["state"] for action in actions])
+    np.testing.assert_array_equal(*runs)
+
+
+def test_a_stopped_arm_stays_where_it_is_until_the_next_reset(env, arm):
+    env.reset(seed=0)
+    env.step(np.full(6, np.nan))
+    assert env.fault is not None
+    env.acknowledge("Ada")
+    env.reset(seed=0)
+    *_, truncated, info = env.step(np.zeros(6))
+    assert not truncated, info
+    arm.stop("twice is harmless")
+    arm.stop("twice is harmless")
+
+
+value = st.one_of(st.floats(allow_nan=True, allow_infinity=True, width=32), st.sampled_from([-1.0, 0.0, 1.0]))
+adversarial = st.lists(value, min_size=6, max_size=6)
+corner = st.lists(st.sampled_from([-1.0, 1.0]), min_size=6, max_size=6)
+
+
+@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(actions=st.lists(st.one_of(corner, adversarial), min_size=1, max_size=20), seed=st.integers(0, 100))
+def test_whatever_is_asked_the_commanded_pose_stays_in_the_box(arm, actions, seed):
+    watched = Watched(arm)
+    env = RobotEnv(PEG, watched)
+    env.reset(seed=seed)
+    for action in actions:
+        *_, terminated, truncated, _ = env.step(np.array(action, dtype=np.float32))
+        if terminated or truncated:
+            if env.fault is not None:
+                env.acknowledge("a test")
+            env.reset()
+    for measured, pose in watched.commands:
+        assert_in_box(pose, PEG)
+        assert_one_step(measured, pose, PEG)
+    for path in watched.paths[1:]:  # the first begins where the last test left the arm
+        assert_in_box(path[-1], PEG)
+
+
+class Watched:
+    """An arm whose commands are written down on the way, with the pose measured before each."""
+
+    def __init__(self, arm) -> None:
+        self._arm, self.commands, self.paths = arm, [], []
+        self.read, self.stop, self.connect = arm.read, arm.stop, arm.connect
+        self.cameras = arm.cameras
+
+    def send(self, command):
+        self.commands.append((self._arm.read().tcp_pose, command.tcp_pose))
+        return self._arm.send(command)
+
+    def reset(self, path, rng):
+        self.paths.append(path)
+        self._arm.reset(path, rng)
+
+
+def test_a_twin_with_cameras_shows_them():
+    task = replace(PEG, cameras=("wrist_1", "wrist_2"))
+    env = RobotEnv(task, make_arm(task, "twin"))
+    obs, _ = env.reset(seed=0)
+    assert env.observation_space.contains(obs)
+    assert obs["wrist_1"].std() > 1.0
+    env.close()

@@ -1,0 +1,72 @@
+"""`make_env`, adding a task, and what this folder may import."""
+
+import ast
+import sys
+from pathlib import Path
+
+import pytest
+
+import robot_env
+import robot_env.tasks
+from robot_env.make import ARMS, make_arm, make_env
+from robot_env.tasks import find_task, task_names
+from tests.robot_env.scripted_arm import TOY, ScriptedArm
+
+FOLDER = Path(robot_env.__path__[0])
+
+
+def test_names_make_an_environment():
+    env = make_env("peg_insertion", arm="twin", timestep_s=0.005)
+    assert type(env.arm).__name__ == "TwinArm"
+    env.reset(seed=0)
+    env.close()
+
+
+def test_an_arm_that_is_there_already_is_taken_as_it_is():
+    arm = ScriptedArm()
+    assert make_env(TOY, arm).arm is arm
+    with pytest.raises(ValueError, match="nowhere to go"):
+        make_env(TOY, arm, timestep_s=0.005)
+
+
+def test_unknown_names_are_answered_with_those_there_are():
+    with pytest.raises(ValueError, match=r"arm 'kuka' is unknown; choose one of .*twin"):
+        make_arm(TOY, "kuka")
+    with pytest.raises(ValueError, match=r"task 'juggling' is unknown; choose one of .*peg_insertion"):
+        make_env("juggling")
+
+
+def test_a_task_is_one_file(tmp_path, monkeypatch):
+    (tmp_path / "reach.py").write_text(
+        "from dataclasses import replace\n"
+        "from robot_env.tasks.peg_insertion import TASK as PEG\n"
+        "TASK = replace(PEG, name='reach', max_steps=3)\n"
+    )
+    monkeypatch.setattr(robot_env.tasks, "__path__", [*robot_env.tasks.__path__, str(tmp_path)])
+    assert "reach" in task_names()
+    task = find_task("reach")
+    env = make_env("reach", ScriptedArm(task))
+    env.reset(seed=0)
+    ends = [env.step(env.action_space.sample() * 0.0)[3] for _ in range(3)]
+    assert ends == [False, False, True]
+    monkeypatch.delitem(sys.modules, "robot_env.tasks.reach")
+
+
+def imports(path: Path) -> set[str]:
+    """Top-level names a file imports, wherever in it."""
+    found = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            found |= {alias.name.split(".")[0] for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            found.add((node.module or "").split(".")[0])
+    return found
+
+
+def test_this_folder_imports_numpy_scipy_and_gymnasium_only():
+    allowed = {"robot_env", "numpy", "scipy", "gymnasium"} | sys.stdlib_module_names
+    files = list(FOLDER.rglob("*.py"))
+    drivers = {FOLDER / f"{module.rsplit('.')[-1]}.py" for module, _ in ARMS.values()}  # bring their own library
+    assert len(files) > 8
+    for path in set(files) - drivers:
+        assert imports(path) <= allowed, path
