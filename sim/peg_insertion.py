@@ -23,6 +23,7 @@ CONTACT_SOLREF = [0.004, 1.0]
 _TOOL, _WORLD = 1, 2
 
 _BOX, _WOOD, _PEG, _RIM = (0.30, 0.33, 0.38, 1), (0.72, 0.62, 0.50, 1), (0.92, 0.45, 0.10, 1), (0.55, 0.60, 0.68, 1)
+_MARK = (0.95, 0.78, 0.15, 1)
 
 
 def build(task: Task, timestep_s: float) -> mujoco.MjSpec:
@@ -95,10 +96,7 @@ def _add_box(hole: mujoco.MjsBody, scene: PegScene, depth_m: float) -> None:
 
     ring(half, rim + bevel, bottom, _RIM)
     block((-BOX_HALF_M, -BOX_HALF_M, bottom), (BOX_HALF_M, BOX_HALF_M, bottom + depth_m), _BOX)
-    hole.add_geom(  # a dark floor, so that the hole shows in pictures without shadows
-        type=mujoco.mjtGeom.mjGEOM_BOX, size=[half, half, 1e-4], pos=[0, 0, bottom], rgba=(0.03, 0.03, 0.04, 1),
-        contype=0, conaffinity=0,
-    )  # fmt: skip
+    _paint_hole(hole, half, bevel, rim)
     if bevel == 0:
         return
     ring(half + bevel, rim, rim + bevel, _RIM)
@@ -114,6 +112,17 @@ def _add_box(hole: mujoco.MjsBody, scene: PegScene, depth_m: float) -> None:
             size=[bevel / np.sqrt(2), half + bevel, thickness / 2],
             rgba=_RIM,
         )
+
+
+def _paint_hole(hole: mujoco.MjsBody, half: float, bevel: float, rim: float) -> None:
+    """A dark floor and a yellow frame around the hole, so that it shows in small pictures without shadows."""
+    look = {"type": mujoco.mjtGeom.mjGEOM_BOX, "contype": 0, "conaffinity": 0}
+    hole.add_geom(size=[half, half, 1e-4], pos=[0, 0, PEG_REACH_M], rgba=(0.03, 0.03, 0.04, 1), **look)
+    inner, width = half + bevel, 0.004
+    middle, reach = inner + width / 2, inner + width
+    for side in (1, -1):
+        hole.add_geom(size=[width / 2, reach, 1e-4], pos=[side * middle, 0, rim], rgba=_MARK, **look)
+        hole.add_geom(size=[inner, width / 2, 1e-4], pos=[0, side * middle, rim], rgba=_MARK, **look)
 
 
 def _solid(body: mujoco.MjsBody, **shape) -> None:
@@ -136,7 +145,7 @@ def _add_cameras(spec: mujoco.MjSpec, target_m: np.ndarray) -> None:
             contype=0,
             conaffinity=0,
         )
-    eye, at = target_m + np.array([0.58, -0.78, 0.62]), target_m + np.array([-0.17, 0.0, 0.13])
+    eye, at = target_m + np.array([0.50, -0.66, 0.58]), target_m + np.array([-0.15, 0.0, 0.12])
     spec.worldbody.add_camera(name="scene", pos=eye, quat=_look(eye, at, up=np.array([0.0, 0.0, 1.0])), fovy=46)
     spec.add_texture(
         name="sky", type=mujoco.mjtTexture.mjTEXTURE_SKYBOX, builtin=mujoco.mjtBuiltin.mjBUILTIN_GRADIENT,
