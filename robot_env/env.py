@@ -35,7 +35,7 @@ def geometric_success(task: Task) -> Success:
     return success
 
 
-class RobotEnv(gymnasium.Env[Observation, np.ndarray]):
+class RobotEnv(gymnasium.Env[dict[str, Any], np.ndarray]):
     """A task on an arm.
 
     What is observed: `robot_env.observation`. An action `(6,)` in [-1, 1] moves the *measured* pose in the end-effector

@@ -18,7 +18,7 @@ from robot_env.tasks import Task
 
 TOLERANCE = 1e-9  # m and rad: rounding only, a few hundred times what the pose maths loses
 APPROACH_M = 0.5  # how far outside the box a reset may start: the home pose above a table-top task is within it
-APPROACH_RAD = 4.0  # interim: a fresh twin reports no pose of its own before its first reset
+APPROACH_RAD = 1.0  # a tool turned further than this was not left there by this task
 # Nothing a seven-joint arm measures lies beyond these; they are also the bounds of the observation space.
 PLAUSIBLE = {"position": 10.0, "velocity": 100.0, "wrench": 1000.0}  # m; m/s, rad/s; N, N·m
 
