@@ -43,6 +43,9 @@ class Randomization:
                 )
 
 
+OFF = Randomization()
+
+
 class Randomizer:
     """Applies a `Randomization` to a compiled model, each time starting from the model's nominal values."""
 

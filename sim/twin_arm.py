@@ -13,7 +13,7 @@ from robot_env.arm import GAINS, ArmCommand, ArmState, Camera, Mode
 from robot_env.tasks import Task
 from sim import panda
 from sim.pictures import Painter
-from sim.randomize import Randomization, Randomizer
+from sim.randomize import OFF, Randomization, Randomizer
 
 CAMERA_SIZE = {"wrist_1": (128, 128), "wrist_2": (128, 128), "scene": (480, 360)}  # width, height in pixels
 
@@ -30,7 +30,7 @@ class TwinArm:
         timestep_s: physics step; a whole number of them must make a control period.
     """
 
-    def __init__(self, task: Task, randomization: Randomization = Randomization(), timestep_s: float = 0.002) -> None:  # noqa: B008
+    def __init__(self, task: Task, randomization: Randomization = OFF, timestep_s: float = 0.002) -> None:
         self.substeps = round(1.0 / (task.hz * timestep_s))
         if abs(self.substeps * timestep_s * task.hz - 1.0) > 1e-9:
             raise ValueError(
@@ -65,7 +65,11 @@ class TwinArm:
         """Nothing to open."""
 
     def read(self) -> ArmState:
-        """The state at the end of the last control step; `stamp_s` counts simulated seconds since the reset."""
+        """The state at the end of the last control step; `stamp_s` counts simulated seconds since the reset.
+
+        The wrench is the mean over that step, about the wrist (the hand's mount): a rigid impact lasts one or two
+        physics steps and reaches hundreds of newtons, which no filtered sensor on a robot would show either.
+        """
         data, velocity = self.data, np.empty(6)
         mujoco.mj_objectVelocity(self.model, data, mujoco.mjtObj.mjOBJ_SITE, self._tcp, velocity, 0)
         return ArmState(
@@ -95,7 +99,7 @@ class TwinArm:
         """
         pose = _unit(np.asarray(path, float)[-1])
         model, data = self.model, self.data
-        self._refusal, self._mode = None, None
+        self._refusal, self._mode = "the last reset failed", None
         hole, latency_s = self._randomizer.draw(rng)
         self._delay_steps = round(latency_s / model.opt.timestep)
         xy_m, yaw_rad = self.task.scene.hidden_offset
@@ -110,6 +114,7 @@ class TwinArm:
         self._simulate(np.repeat(self._inputs()[None], self.substeps, axis=0))
         data.time = 0.0
         self._tare = self._wrist.copy()
+        self._refusal = None
 
     def stop(self, reason: str) -> None:
         """Hold the present pose; commands are refused until the next reset."""
@@ -149,7 +154,7 @@ class TwinArm:
         _, sensors = self._rollout.rollout(
             model, data, state, inputs, control_spec=_INPUTS, initial_warmstart=data.qacc_warmstart.copy()
         )
-        self._wrist = sensors[0, :, :6].mean(axis=0)
+        self._wrist = np.asarray(sensors)[0, :, :6].mean(axis=0)
         mujoco.mj_forward(model, data)  # poses of the state reached, not of the last step's start
 
     def _inputs(self) -> np.ndarray:
