@@ -14,6 +14,7 @@ from robot_env.env import RobotEnv
 from robot_env.make import make_arm
 from robot_env.safety import SafetyLayer
 from robot_env.tasks import find_task
+from sim.scripted import ScriptedInsertion, ScriptQuality
 from tests.robot_env.scripted_arm import ScriptedArm
 from tests.robot_env.test_safety import assert_in_box, assert_one_step
 
@@ -166,3 +167,19 @@ def test_a_twin_with_cameras_shows_them():
     assert env.observation_space.contains(obs)
     assert obs["wrist_1"].std() > 1.0
     env.close()
+
+
+def test_a_peg_that_goes_in_is_a_success_and_one_beside_the_hole_is_not():
+    arm = make_arm(PEG, "twin")
+    env = RobotEnv(PEG, arm)
+    ends = []
+    for seed in range(4):
+        env.reset(seed=seed)
+        shift = np.array([0.006, 0, 0, 0, 0, 0, 0]) if seed == 3 else np.zeros(7)  # beside the hole, on the rim
+        expert = ScriptedInsertion(PEG, arm.hole_pose + shift, ScriptQuality(), np.random.default_rng(seed))
+        over = False
+        while not over:
+            _, reward, terminated, truncated, info = env.step(expert.act(arm.read()))
+            over = terminated or truncated
+        ends.append((reward, terminated, truncated, info["succeed"]))
+    assert ends == [(0.0, True, False, True)] * 3 + [(-1.0, False, True, False)]

@@ -1,6 +1,7 @@
 """The environment's contract: spaces, observation, action, reward, the ends of an episode, seeds."""
 
 from dataclasses import replace
+from itertools import product
 
 import numpy as np
 import pytest
@@ -96,6 +97,16 @@ def test_pictures_are_the_cameras_own_and_nobody_elses():
     assert second["wrist_1"].max() == 2
 
 
+def test_a_picture_does_not_change_when_the_camera_reuses_its_buffer():
+    task = replace(TOY, cameras=("wrist_1",))
+    arm = ScriptedArm(task)
+    buffer = np.zeros((128, 128, 3), dtype=np.uint8)
+    arm.cameras["wrist_1"].read = lambda: buffer
+    obs, _ = RobotEnv(task, arm).reset(seed=0)
+    buffer[:] = 255
+    assert obs["wrist_1"].max() == 0
+
+
 # Action
 
 
@@ -110,6 +121,17 @@ def test_what_was_not_clipped_was_executed_as_requested(action, start):
     *_, info = env.step(np.array(action, dtype=np.float32))
     np.testing.assert_allclose(info["requested_action"], np.array(action, dtype=np.float32), rtol=0, atol=0)
     np.testing.assert_allclose(info["executed_action"], info["requested_action"], rtol=0, atol=1e-6)
+
+
+@pytest.mark.parametrize("corner", list(product((-1.0, 1.0), repeat=6)))
+def test_no_corner_of_the_action_cube_is_longer_than_one_step(corner):
+    level = replace(
+        TOY, target=(0.5, 0.0, 0.2, 0.0, 0.0, 0.0), low=(-0.2,) * 3 + (-0.9,) * 3, high=(0.2,) * 3 + (0.9,) * 3
+    )
+    env = RobotEnv(level, ScriptedArm(level), success=never)
+    env.reset(seed=0, options={"offset": (0.0,) * 6})
+    *_, info = env.step(np.array(corner))
+    np.testing.assert_allclose(info["executed_action"], corner, atol=1e-6)
 
 
 def test_what_the_box_clipped_is_recorded_as_executed():

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from robot_env.env import RobotEnv
 from robot_env.faults import ArmFault
 from robot_env.intervention import ScriptedIntervention
+from robot_env.safety import SafetyLayer
 from tests.robot_env.scripted_arm import TOY, ScriptedArm, at_offset, reading
 from tests.robot_env.test_safety import assert_in_box, assert_one_step
 
@@ -294,3 +295,36 @@ def test_whatever_happens_the_commanded_pose_stays_in_the_box(actions, pushes, f
     for path in arm.paths[1:]:
         assert_in_box(path[-1], TOY)
     assert len(measured) == len(arm.commands)
+
+
+# The last line of defence: should the code that makes commands ever be wrong, the checks before sending still hold
+
+
+class BrokenLimit(SafetyLayer):
+    def limit(self, wanted, measured):
+        return np.asarray(wanted)
+
+
+class BrokenPlan(SafetyLayer):
+    def plan_reset(self, measured, start):
+        return self.pose(start)[None, :]
+
+
+def test_a_command_made_wrongly_is_not_sent():
+    env, arm = running()
+    env.safety = BrokenLimit(TOY)
+    for _ in range(10):  # straight at the wall
+        *_, truncated, info = env.step(np.array([1.0, 0, 0, 0, 0, 0]))
+        if truncated:
+            break
+    assert "commanded pose" in info["fault"]
+    for command in arm.commands:
+        assert_in_box(command.tcp_pose, TOY)
+
+
+def test_a_reset_path_made_wrongly_is_not_followed():
+    env, arm = running()
+    env.safety = BrokenPlan(TOY)
+    with pytest.raises(ArmFault, match="more than one step from the one before"):
+        env.reset(options={"offset": (0.0, 0.0, 0.0, 0.0, 0.0, 0.0)})
+    assert len(arm.paths) == 1

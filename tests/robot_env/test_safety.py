@@ -13,7 +13,7 @@ from scipy.spatial.transform import Rotation
 from robot_env.arm import ArmCommand, ArmState
 from robot_env.faults import Violation
 from robot_env.pose import displace, pose_from_vector
-from robot_env.safety import APPROACH_M, SafetyLayer
+from robot_env.safety import APPROACH_M, APPROACH_RAD, SafetyLayer
 from robot_env.tasks import Task, find_task
 from tests.robot_env.scripted_arm import TOY, at_offset
 
@@ -158,6 +158,12 @@ def test_a_reset_across_the_wrap_of_the_tools_roll_turns_the_short_way():
 
 def test_an_arm_far_from_the_box_is_to_be_guided_back_by_hand():
     measured = at_offset((0.0, 0.0, 0.10 + APPROACH_M + 0.01, 0.0, 0.0, 0.0)).tolist()
+    with pytest.raises(Violation, match="guide it back by hand"):
+        SafetyLayer(TOY).plan_reset(measured, list(TOY.reset))
+
+
+def test_a_tool_turned_far_is_to_be_guided_back_by_hand():
+    measured = at_offset((0.0, 0.0, 0.05, 0.0, 0.0, 0.6 + APPROACH_RAD + 0.01)).tolist()
     with pytest.raises(Violation, match="guide it back by hand"):
         SafetyLayer(TOY).plan_reset(measured, list(TOY.reset))
 
