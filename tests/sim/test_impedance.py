@@ -92,20 +92,21 @@ def test_1_ms_and_2_ms_agree(make_bench):
 
 @pytest.mark.parametrize("mode", ["compliant", "precise"])
 @pytest.mark.parametrize("axis", range(6))
-def test_largest_force_is_stiffness_times_clip(make_bench, mode, axis):
+@pytest.mark.parametrize("sign", [1, -1])
+def test_largest_force_is_stiffness_times_clip(make_bench, mode, axis, sign):
     bench, gains = make_bench(still=True), GAINS[mode]
     clip = [*gains.translational_clip_m, *[gains.rotational_clip_rad] * 3]
     stiffness = gains.translational_stiffness if axis < 3 else gains.rotational_stiffness
     bench.reset((0.0, 0.0, 0.09))
     offset = np.zeros(6)
-    offset[axis] = 0.3
+    offset[axis] = sign * 0.3
     bench.arm._set_mode(mode)
     goal = np.concatenate([bench.pose((0.0, 0.0, 0.09))[:3] + offset[:3], bench.pose()[3:]])
     goal[3:] = (Rotation.from_quat(goal[3:]) * Rotation.from_rotvec(offset[3:])).as_quat()
     bench.arm._set_reference(goal)
     mujoco.mj_forward(bench.arm.model, bench.arm.data)
     spring = bench.arm.data.actuator_force[:6]
-    assert spring[axis] == pytest.approx(stiffness * clip[axis], rel=1e-9)
+    assert spring[axis] == pytest.approx(sign * stiffness * clip[axis], rel=1e-9)
     assert np.abs(np.delete(spring, axis)).max() < 1e-3
 
 
