@@ -1,54 +1,61 @@
 """From parameters to actions: all that runs beside the robot."""
 
-from collections.abc import Callable, Mapping
-from typing import Any
+from collections.abc import Mapping
 
 import jax
+import jax.numpy as jnp
 import numpy as np
+from flax import struct
 
-from agent.tanh_normal import TanhNormal
-from agent.types import Nets, Normalizer, Params
+from agent.types import Behavior, Nets, Normalizer, Params, State, View
 
-ActorOutput = Callable[[Params, Any], TanhNormal]
-
-
-def sample(pi: TanhNormal, key: jax.Array) -> jax.Array:
-    """Draws from the policy."""
-    return pi.sample(key)[0]
+SAMPLE = Behavior(("actor",), lambda view, obs, key, step: view.pi(obs).sample(key)[0])
+MODE = Behavior(("actor",), lambda view, obs, key, step: view.pi(obs).mode())
 
 
-def mode(pi: TanhNormal, key: jax.Array) -> jax.Array:
-    """The policy's mode; nothing is drawn."""
-    del key
-    return pi.mode()
+@struct.dataclass
+class PolicyParams:
+    """What travels from the learner to an actor.
+
+    Attributes:
+        params: the groups that the behaviour names.
+        normalizer: observation statistics.
+        version: minibatches behind these parameters.
+    """
+
+    params: Params
+    normalizer: Normalizer
+    version: int = struct.field(pytree_node=False)
 
 
-BEHAVIORS = {"sample": sample, "mode": mode}
+def policy_params(state: State, behavior: Behavior) -> PolicyParams:
+    """The part of the state that `behavior` needs."""
+    return PolicyParams({g: state.params[g] for g in behavior.groups}, state.normalizer, int(state.update_count))
 
 
 class Policy:
     """Acts on one observation at a time.
 
     Args:
-        nets: the run's networks; only the actor is used.
-        behavior: how an action is taken from the policy's distribution.
-        key: random key; each call folds its number in, so evaluation never repeats a draw.
+        nets: the run's networks.
+        behavior: how it acts.
+        key: random key; each call folds its number in, so no draw is ever repeated.
     """
 
-    def __init__(self, nets: Nets, behavior: Callable[[TanhNormal, jax.Array], jax.Array], key: jax.Array) -> None:
-        module = nets.modules["actor"]
+    def __init__(self, nets: Nets, behavior: Behavior, key: jax.Array) -> None:
+        self._key, self.calls = key, 0
 
         def act(
-            params: Params, normalizer: Normalizer, obs: Mapping[str, jax.Array], key: jax.Array, n: int
+            params: Params, normalizer: Normalizer, obs: Mapping, key: jax.Array, call: int, step: int
         ) -> jax.Array:
+            state = State(params, {}, {}, normalizer, jnp.int32(0), key)
             batch = jax.tree.map(lambda x: x[None], obs)
-            pi = TanhNormal(*module.apply({"params": params["actor"]}, normalizer(batch)))
-            return behavior(pi, jax.random.fold_in(key, n))[0]
+            return behavior.act(View(nets, state, {}), batch, jax.random.fold_in(key, call), step)[0]
 
-        self._act, self._key, self.calls = jax.jit(act), key, 0
+        self._act = jax.jit(act)
 
-    def __call__(self, params: Params, normalizer: Normalizer, obs: Mapping[str, np.ndarray]) -> np.ndarray:
-        """Action `(A,)` in -1..1 for one observation."""
-        action = self._act(params, normalizer, dict(obs), self._key, self.calls)
+    def __call__(self, now: PolicyParams, obs: Mapping[str, np.ndarray], step: int) -> np.ndarray:
+        """Action `(A,)` in -1..1 for one observation, at `step` of its episode."""
+        action = self._act(now.params, now.normalizer, dict(obs), self._key, self.calls, step)
         self.calls += 1
         return np.asarray(action)

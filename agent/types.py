@@ -213,8 +213,17 @@ def group_names(groups: Groups) -> tuple[str, ...]:
     return (groups,) if isinstance(groups, str) else groups
 
 
-Behavior = Callable[[Any, Params, Any, jax.Array], jax.Array]
-"""`(act, params, obs, key) -> action`: see `agent.policy`."""
+@dataclass(frozen=True)
+class Behavior:
+    """How a phase acts. Only the groups it names travel to the actor.
+
+    Attributes:
+        groups: what `act` reads.
+        act: `(view, obs with a batch of 1, key, step in the episode) -> action (1, A)`.
+    """
+
+    groups: tuple[str, ...]
+    act: Callable[[View, Mapping[str, jax.Array], jax.Array, jax.Array], jax.Array]
 
 
 @dataclass(frozen=True)

@@ -50,24 +50,31 @@ def train(
     state: State,
     draw: Callable[[jax.Array, jax.Array], Batch],
     coef: Callable[[jax.Array], Coef],
-    steps: int,
+    steps: jax.Array | int,
 ) -> tuple[State, Metrics]:
-    """`steps` steps in one program: draw U minibatches, update, repeat.
+    """`steps` steps in one program: draw U minibatches, update, repeat. The program is the same for any number of steps.
 
     Args:
-        draw: `(key, step) -> (U, B, ...)` minibatches.
-        coef: `step -> the method's numbers`, the step counted from 0 within this call.
+        draw: `(key, step) -> (U, B, ...)` minibatches, the step counted from 0 within this call.
+        coef: `step -> the method's numbers`.
 
     Returns:
-        The state and the metrics averaged over the steps; nothing leaves the device in between.
+        The state and the metrics averaged over the steps that computed them; nothing leaves the device in between.
     """
 
-    def step(state: State, i: jax.Array) -> tuple[State, Metrics]:
-        batches = draw(_key(state, "draw"), i)
-        return update(nets, method, state, batches, coef(i))
+    def step(i: jax.Array, state: State) -> tuple[State, Metrics]:
+        return update(nets, method, state, draw(_key(state, "draw"), i), coef(i))
 
-    state, metrics = jax.lax.scan(step, state, jnp.arange(steps))
-    return state, jax.tree.map(jnp.nanmean, metrics)
+    def add(i: jax.Array, carry: tuple[State, Metrics, Metrics]) -> tuple[State, Metrics, Metrics]:
+        state, total, count = carry
+        state, new = step(i, state)
+        total = jax.tree.map(lambda t, x: t + jnp.nan_to_num(x), total, new)
+        return state, total, jax.tree.map(lambda c, x: c + ~jnp.isnan(x), count, new)
+
+    shapes = jax.eval_shape(step, jnp.int32(0), state)[1]
+    zero = jax.tree.map(lambda s: jnp.zeros(s.shape, s.dtype), shapes)
+    state, total, count = jax.lax.fori_loop(0, steps, add, (state, zero, zero))
+    return state, jax.tree.map(lambda t, c: t / c, total, count)
 
 
 def _key(state: State, name: str) -> jax.Array:

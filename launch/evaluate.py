@@ -1,0 +1,112 @@
+"""Evaluation: the same fixed trials every time, with the policy's mode and with its samples."""
+
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from typing import Literal
+
+import jax
+import numpy as np
+from scipy.stats import beta
+
+from agent.policy import MODE, SAMPLE, Policy, PolicyParams
+from agent.types import Nets
+from robot_env.env import RobotEnv
+from robot_env.starts import evaluation_starts
+
+Mode = Literal["mode", "sample"]
+BEHAVIORS = {"mode": MODE, "sample": SAMPLE}
+
+
+@dataclass(frozen=True)
+class Trial:
+    """One trial: its number, success, length, the fault that ended it if any, and the last offset from the target (m)."""
+
+    number: int
+    success: bool
+    env_steps: int
+    fault: str | None
+    final_offset_m: tuple[float, float, float]
+
+
+@dataclass(frozen=True)
+class Score:
+    """A set of trials.
+
+    Attributes:
+        mode: how actions were taken from the policy.
+        success, trials: counts.
+        ci95: Clopper-Pearson interval of the success rate.
+        outcomes: each trial.
+    """
+
+    mode: Mode
+    success: int
+    trials: int
+    ci95: tuple[float, float]
+    outcomes: tuple[Trial, ...]
+
+    @property
+    def rate(self) -> float:
+        return self.success / self.trials
+
+    def to_json(self) -> dict:
+        """Plain types."""
+        return asdict(self)
+
+
+def clopper_pearson(success: int, trials: int, confidence: float = 0.95) -> tuple[float, float]:
+    """The exact interval of a success rate."""
+    tail = (1.0 - confidence) / 2.0
+    low = 0.0 if success == 0 else float(beta.ppf(tail, success, trials - success + 1))
+    high = 1.0 if success == trials else float(beta.ppf(1.0 - tail, success + 1, trials - success))
+    return low, high
+
+
+class Evaluator:
+    """Runs the fixed trials of a task.
+
+    Args:
+        env: the environment; no episode may be under way.
+        nets: the run's networks.
+        trials: how many.
+        seed: of sampled actions; each evaluation uses fresh ones.
+        operator: in whose name a twin's fault is acknowledged, or None.
+    """
+
+    def __init__(self, env: RobotEnv, nets: Nets, trials: int, seed: int, operator: str | None) -> None:
+        self.env, self.operator = env, operator
+        self.starts = evaluation_starts(env.task, trials)
+        self._policies = {m: Policy(nets, b, jax.random.key(seed + 1)) for m, b in BEHAVIORS.items()}
+
+    @property
+    def calls(self) -> int:
+        """Sampled actions so far; set it when a run is taken up again."""
+        return self._policies["sample"].calls
+
+    @calls.setter
+    def calls(self, value: int) -> None:
+        self._policies["sample"].calls = value
+
+    def __call__(self, now: PolicyParams, mode: Mode) -> Score:
+        """All trials with one way of acting."""
+        outcomes = tuple(self.trial(now, mode, i) for i in range(len(self.starts)))
+        success = sum(t.success for t in outcomes)
+        return Score(mode, success, len(outcomes), clopper_pearson(success, len(outcomes)), outcomes)
+
+    def trial(self, now: PolicyParams, mode: Mode, number: int, watch: Callable[[], None] | None = None) -> Trial:
+        """One trial; `watch` is called before the first and after each step."""
+        policy, start = self._policies[mode], self.starts[number]
+        obs, _ = self.env.reset(seed=start.seed, options={"offset": start.offset})
+        step, over, info = 0, False, {}
+        while not over:
+            if watch is not None:
+                watch()
+            obs, _, terminated, truncated, info = self.env.step(policy(now, obs, step))
+            step, over = step + 1, terminated or truncated
+        if watch is not None:
+            watch()
+        fault = info.get("fault")
+        if fault is not None and self.operator is not None:
+            self.env.acknowledge(self.operator)
+        offset = tuple(float(x) for x in np.asarray(obs["state"])[4:7])
+        return Trial(number, bool(info["succeed"]), step, fault, offset)  # type: ignore[arg-type]
