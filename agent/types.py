@@ -86,7 +86,7 @@ class Normalizer:
 
     def __call__(self, obs: Mapping[str, jax.Array]) -> jax.Array:
         """Standardised and concatenated in the order of the names: `(B, D)`."""
-        rows = [(obs[name] - self.mean[name]) / self.std[name] for name in sorted(self.mean)]
+        rows = [(obs[name] - self.mean[name][None]) / self.std[name][None] for name in sorted(self.mean)]
         return jnp.concatenate(rows, axis=-1)
 
 

@@ -1,0 +1,231 @@
+"""Every loss against a number worked by hand.
+
+The observation s and the action a are scalars, the discount is 0.5, critics are linear and the policy is known, so that each
+expectation below is arithmetic.
+"""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from agent.losses import calibrate, squared_td_error, td_target
+from agent.methods import bc, cql, sac
+from agent.methods.calql import METHOD as CALQL
+from agent.types import View
+from tests.agent.tiny import (
+    KnownPolicy,
+    KnownPolicyView,
+    batch,
+    constant_actor,
+    hand_nets,
+    hand_state,
+    linear_critics,
+)
+
+KEY = jax.random.key(0)
+LOG_2PI = float(np.log(2 * np.pi))
+
+
+def test_the_target_bootstraps_through_truncation_and_not_through_termination():
+    view = View(hand_nets(1), hand_state(hand_nets(1), {}), {})
+    rows = batch([[0.0]] * 2, [[0.0]] * 2, [2.0, 2.0], [[0.0]] * 2, mask=[1.0, 0.0])
+    # Cut short: 2 + 0.5 * 1 * 10 = 7. Terminated: 2 + 0.5 * 0 * 10 = 2.
+    np.testing.assert_allclose(td_target(view, rows, jnp.array([10.0, 10.0])), [7.0, 2.0])
+
+
+def test_the_target_is_a_constant():
+    view = View(hand_nets(1), hand_state(hand_nets(1), {}), {})
+    rows = batch([[0.0]], [[0.0]], [1.0], [[0.0]])
+    assert jax.grad(lambda v: td_target(view, rows, v).sum())(jnp.array([3.0])) == 0.0
+
+
+def test_squared_td_error_averages_over_members_and_rows():
+    # ((1-3)^2 + (2-5)^2 + (4-3)^2 + (5-5)^2) / 4 = (4 + 9 + 1 + 0) / 4 = 3.5
+    assert squared_td_error(jnp.array([[1.0, 2.0], [4.0, 5.0]]), jnp.array([3.0, 5.0])) == 3.5
+
+
+def test_the_calibration_bound_holds_where_there_is_a_return_and_only_there():
+    rows = batch(
+        [[0.0]] * 3, [[0.0]] * 3, [0.0] * 3, [[0.0]] * 3, mc_return=[5.0, 5.0, -5.0], has_return=[1.0, 0.0, 1.0]
+    )
+    q = jnp.ones((2, 4, 3))
+    np.testing.assert_allclose(calibrate(q, rows), np.broadcast_to([5.0, 1.0, 1.0], (2, 4, 3)))
+
+
+@pytest.mark.parametrize(("mean", "action"), [(0.0, 0.5), (0.3, -0.2)])
+def test_bc(mean, action):
+    nets = hand_nets(1)
+    params = {"actor": constant_actor(mean, 2.0)}
+    rows = batch([[0.0], [9.0]], [[action], [action]], [0.0, 0.0], [[0.0], [0.0]])
+    loss, metrics = bc.actor(params, View(nets, hand_state(nets, params), {}), rows, KEY)
+    # z = artanh(a); -log pi = ((z - mean) / 2)^2 / 2 + log 2 + log(2 pi) / 2 + log(1 - a^2), the same in both rows.
+    # For mean 0 and a 0.5: z = 0.549306, so 0.037717 + 0.693147 + 0.918939 - 0.287682 = 1.362121.
+    by_hand = ((np.arctanh(action) - mean) / 2) ** 2 / 2 + np.log(2) + LOG_2PI / 2 + np.log(1 - action**2)
+    assert loss == pytest.approx(by_hand, rel=1e-5)
+    if mean == 0.0:
+        assert loss == pytest.approx(1.362121, abs=2e-6)
+    assert metrics["squared_error"] == pytest.approx((np.tanh(mean) - action) ** 2, rel=1e-5)
+
+
+def known_view(nets, state, coef, actions, log_density, rows):
+    policy = KnownPolicy(jnp.asarray(actions, jnp.float32)[:, None, None], log_density, rows)
+    return KnownPolicyView(nets, state, coef, policy)
+
+
+def test_sac_critic():
+    nets = hand_nets(2)
+    online = linear_critics([1.0, 1.0], [1.0, 1.0], [0.0, 1.0])  # Q = s + a, s + a + 1
+    target = linear_critics([1.0, 1.0], [2.0, 0.0], [4.0, 6.0])  # Q' = s + 2a + 4, s + 6
+    state = hand_state(nets, {"critic": online}, {"critic": target})
+    view = known_view(nets, state, {}, [0.25], -7.0, 2)
+    rows = batch([[1.0], [1.0]], [[0.5], [0.5]], [2.0, 2.0], [[3.0], [3.0]], mask=[1.0, 0.0])
+    loss, metrics = sac.critic({"critic": online}, view, rows, KEY)
+    # Q = 1.5, 2.5. Q'(3, 0.25) = 7.5, 9: the smaller is 7.5. No entropy is added, whatever log pi is.
+    # Row 1: y = 2 + 0.5 * 7.5 = 5.75: ((1.5 - 5.75)^2 + (2.5 - 5.75)^2) / 2 = (18.0625 + 10.5625) / 2 = 14.3125.
+    # Row 2 terminated: y = 2: (0.25 + 0.25) / 2 = 0.25. Their mean is 7.28125.
+    assert loss == pytest.approx(7.28125, rel=1e-5)
+    assert metrics["q"] == pytest.approx(2.0, rel=1e-5)
+
+
+def test_sac_critic_gradient():
+    nets = hand_nets(1)
+    online, target = linear_critics([1.0], [1.0], [0.0]), linear_critics([0.0], [0.0], [4.0])
+    view = known_view(nets, hand_state(nets, {"critic": online}, {"critic": target}), {}, [0.0], 0.0, 1)
+    rows = batch([[1.0]], [[0.5]], [1.0], [[0.0]])
+    gradient = jax.grad(lambda p: sac.critic(p, view, rows, KEY)[0])({"critic": online})
+    # d(Q - y)^2 / d bias_1 = 2 (1.5 - (1 + 0.5 * 4)) = -3; a target that carried gradient would change it.
+    assert gradient["critic"]["bias_1"] == pytest.approx(-3.0, rel=1e-4)
+
+
+def test_sac_actor():
+    nets = hand_nets(2, temperature=0.5)
+    critic = linear_critics([1.0, 3.0], [2.0, 4.0], [0.0, 1.0])  # mean over members: 2s + 3a + 0.5
+    state = hand_state(nets, {"critic": critic, "temperature": {"raw": jnp.log(jnp.expm1(0.5))}})
+    view = known_view(nets, state, {}, [0.5], -0.8, 2)
+    rows = batch([[1.0], [2.0]], [[0.0], [0.0]], [0.0, 0.0], [[0.0], [0.0]])
+    loss, metrics = sac.actor({}, view, rows, KEY)
+    # Q means: 2 + 1.5 + 0.5 = 4 and 4 + 1.5 + 0.5 = 6, so 5. Loss: 0.5 * -0.8 - 5 = -5.4.
+    assert loss == pytest.approx(-5.4, rel=1e-5)
+    assert metrics["entropy"] == pytest.approx(0.8)
+
+
+def test_sac_actor_climbs_the_critic():
+    nets = hand_nets(1)
+    actor = constant_actor(0.3, 1e-5)
+    critic = linear_critics([0.0], [2.0], [0.0])  # Q = 2a
+    state = hand_state(nets, {"actor": actor, "critic": critic, "temperature": {"raw": jnp.float32(-100.0)}})
+    rows = batch([[0.0]], [[0.0]], [0.0], [[0.0]])
+    gradient = jax.grad(lambda p: sac.actor(p, View(nets, state, {}), rows, KEY)[0])({"actor": actor})
+    # With no temperature and no spread the loss is -2 tanh(mean): slope -2 (1 - tanh(0.3)^2) = -1.830272.
+    assert gradient["actor"]["mean"]["bias"] == pytest.approx(-1.830272, rel=1e-3)
+
+
+@pytest.mark.parametrize(("log_density", "by_hand"), [(-0.3, 0.65), (2.0, -0.5)])
+def test_temperature(log_density, by_hand):
+    nets = hand_nets(1, target_entropy=-1.0)
+    params = {"temperature": {"raw": jnp.log(jnp.expm1(0.5))}}
+    view = known_view(nets, hand_state(nets, params), {}, [0.0], log_density, 2)
+    rows = batch([[0.0]] * 2, [[0.0]] * 2, [0.0] * 2, [[0.0]] * 2)
+    # 0.5 * (entropy + 1): 0.5 * (0.3 + 1) = 0.65 while there is too much entropy, 0.5 * (-2 + 1) = -0.5 with too little.
+    loss, _ = sac.temperature(params, view, rows, KEY)
+    assert loss == pytest.approx(by_hand, rel=1e-5)
+    slope = jax.grad(lambda p: sac.temperature(p, view, rows, KEY)[0])(params)["temperature"]["raw"]
+    assert np.sign(slope) == np.sign(by_hand)  # a step against it lowers the temperature, or raises it
+
+
+def conservative(loss, rows, online, target, coef, actions=(0.0,), members=1):
+    nets = hand_nets(members)
+    state = hand_state(nets, {"critic": online}, {"critic": target})
+    view = known_view(nets, state, coef, list(actions), float(np.log(0.25)), len(rows.reward))
+    return loss({"critic": online}, view, rows, KEY)
+
+
+ONE = batch([[1.0]], [[0.5]], [2.0], [[3.0]], mask=0.0, mc_return=3.0, has_return=1.0)
+FLAT = linear_critics([1.0], [0.0], [0.0])  # Q = s, the same for every action
+COEF = {"conservative": 5.0, "sampled_actions": 1}
+
+
+def test_cql_penalty_counts_each_action_with_its_density():
+    loss, metrics = conservative(cql.critic, ONE, FLAT, FLAT, COEF)
+    # Q = 1 for all actions. One uniform action of density 0.5: log 0.5^1 is subtracted, e^1 * 2. Two of the policy, of density
+    # 0.25: 2 * e^1 * 4. log(10 e) - 1 = log 10 = 2.302585. TD: (1 - 2)^2 = 1. Loss: 1 + 5 * 2.302585 = 12.512925.
+    assert metrics["gap"] == pytest.approx(2.302585, rel=1e-5)
+    assert metrics["td"] == pytest.approx(1.0, rel=1e-4)
+    assert loss == pytest.approx(12.512925, rel=1e-5)
+
+
+def test_cql_uniform_density_grows_with_the_dimension():
+    nets = hand_nets(1)
+    wide = make_wide_view(nets)
+    rows = batch([[1.0]], [[0.5, 0.5, 0.5]], [2.0], [[3.0]], mask=0.0)
+    _, metrics = cql.critic({"critic": wide.state.params["critic"]}, wide, rows, KEY)
+    # Three dimensions: a uniform density of 1/8. log(8 + 2 * 4) = log 16 = 2.772589.
+    assert metrics["gap"] == pytest.approx(2.772589, rel=1e-5)
+
+
+def make_wide_view(nets):
+    critic = dict(linear_critics([1.0], [0.0], [0.0]))
+    critic["kernel_0"] = jnp.concatenate([critic["kernel_0"], jnp.zeros((1, 2, 1))], axis=1)
+    state = hand_state(nets, {"critic": critic}, {"critic": critic})
+    return KnownPolicyView(nets, state, COEF, KnownPolicy(jnp.zeros((1, 1, 3)), float(np.log(0.25)), 1))
+
+
+def test_cql_target_is_the_best_action_under_the_worst_member():
+    online = linear_critics([0.0, 0.0], [0.0, 0.0], [0.0, 0.0])
+    target = linear_critics([0.0, 0.0], [1.0, -1.0], [0.0, 0.4])  # Q' = a and 0.4 - a
+    rows = batch([[0.0]], [[0.0]], [1.0], [[0.0]])
+    _, metrics = conservative(
+        cql.critic, rows, online, target, {"conservative": 0.0, "sampled_actions": 2}, (0.0, 0.5), members=2
+    )
+    # Actions 0 and 0.5: worst members 0 and -0.1, the best of these 0 (the other order would give 0.4).
+    # y = 1 + 0.5 * 0 = 1; Q = 0: TD error 1.
+    assert metrics["td"] == pytest.approx(1.0, abs=1e-4)
+
+
+def test_calql_bounds_the_policy_actions_before_the_densities():
+    loss, metrics = conservative(CALQL.losses["critic"], ONE, FLAT, FLAT, COEF)
+    # The return 3 lifts Q = 1 at the two policy actions only: log(2 e + 2 * 4 e^3) - 1
+    # = log(5.436564 + 160.684295) - 1 = 5.112716 - 1 = 4.112716. Loss: 1 + 5 * 4.112716 = 21.563579.
+    assert metrics["gap"] == pytest.approx(4.112716, rel=1e-5)
+    assert metrics["bound_share"] == 1.0
+    assert loss == pytest.approx(21.563579, rel=1e-5)
+
+
+@pytest.mark.parametrize(("mc_return", "has_return"), [(3.0, 0.0), (-3.0, 1.0)])
+def test_calql_is_cql_without_a_return_or_below_q(mc_return, has_return):
+    rows = ONE.replace(mc_return=jnp.array([mc_return]), has_return=jnp.array([has_return]))
+    _, metrics = conservative(CALQL.losses["critic"], rows, FLAT, FLAT, COEF)
+    assert metrics["gap"] == pytest.approx(2.302585, rel=1e-5)  # log 10, as in CQL
+    assert metrics["bound_share"] == 0.0
+
+
+def test_calql_stops_pushing_down_where_the_bound_holds():
+    high = ONE.replace(mc_return=jnp.array([50.0]))
+
+    def push(rows):
+        def gap(params):
+            state = hand_state(hand_nets(1), {"critic": FLAT}, {"critic": FLAT})
+            view = known_view(hand_nets(1), state, COEF, [0.0], 0.0, 1)
+            return CALQL.losses["critic"](params, view, rows, KEY)[1]["gap"]
+
+        return jax.grad(gap)({"critic": FLAT})["critic"]["bias_1"][0, 0]
+
+    # Below the bound all weight lies on it: nothing pushes the policy's Q down, and the data's is pushed up: -1.
+    # Without a return the push up at the data and down at the actions cancel for a Q that is the same for every action.
+    assert push(high) == pytest.approx(-1.0, abs=1e-5)
+    assert push(ONE.replace(has_return=jnp.array([0.0]))) == pytest.approx(0.0, abs=1e-5)
+
+
+def test_the_penalty_moves_no_policy():
+    nets = hand_nets(1)
+    actor = constant_actor(0.0, 1.0)
+    state = hand_state(nets, {"actor": actor, "critic": FLAT}, {"critic": FLAT})
+
+    def loss(actor):
+        view = View(
+            nets, state.replace(params={**state.params, "actor": actor}), {"conservative": 5.0, "sampled_actions": 2}
+        )
+        return cql.critic({"critic": linear_critics([1.0], [1.0], [0.0])}, view, ONE, KEY)[0]
+
+    assert all(np.all(leaf == 0.0) for leaf in jax.tree.leaves(jax.grad(loss)(actor)))
