@@ -1,0 +1,154 @@
+"""Videos of trials: what the scene camera sees beside the two wrist views, with a caption."""
+
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+from imageio_ffmpeg import get_ffmpeg_exe
+
+from agent.policy import PolicyParams
+from launch.evaluate import Evaluator, Mode, Trial
+
+CAPTION_PX = 40  # height of the bar under the picture
+HOLD_S = 1.5  # how long the outcome stays: as long as it takes to read it
+BAR, INK, GOOD, BAD = (23, 27, 34), (235, 238, 242), (24, 150, 120), (214, 92, 58)  # RGB
+
+
+class Recorder:
+    """Writes an H.264 video that any browser plays; under its name it appears whole or not at all.
+
+    Use it as a context manager: at the end the file takes its name, and when the block raises, nothing is left.
+
+    Args:
+        path: the .mp4 file.
+        hz: pictures per second; a task's own rate shows it as fast as it happened.
+    """
+
+    def __init__(self, path: Path, hz: float) -> None:
+        self.path, self.hz = Path(path), hz
+        self._part = self.path.with_name(f".{self.path.stem}.part.mp4")
+        self._ffmpeg: subprocess.Popen | None = None
+        self._shape: tuple[int, ...] = ()
+
+    def __enter__(self) -> "Recorder":
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        try:
+            if self._ffmpeg is not None:
+                self._finish(check=kind is None)
+                if kind is None:
+                    self._part.replace(self.path)
+        finally:
+            self._part.unlink(missing_ok=True)
+
+    def add(self, picture: np.ndarray, times: int = 1) -> None:
+        """Appends a picture `(height, width, 3)` uint8 RGB, all of one even size, `times` times."""
+        if self._ffmpeg is None:
+            self._open(picture.shape)
+        if picture.shape != self._shape:
+            raise ValueError(f"{self.path}: a picture is {picture.shape}, the first was {self._shape}; make them alike")
+        assert self._ffmpeg is not None
+        assert self._ffmpeg.stdin is not None
+        try:
+            for _ in range(times):
+                self._ffmpeg.stdin.write(np.ascontiguousarray(picture, np.uint8))
+        except BrokenPipeError:
+            self._finish(check=True)
+
+    def _open(self, shape: tuple[int, ...]) -> None:
+        height, width = shape[:2]
+        if height % 2 or width % 2:
+            raise ValueError(f"{self.path}: pictures are {width}x{height}, and H.264 wants even sizes; pad them by one")
+        self._shape = shape
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        raw = f"-f rawvideo -pix_fmt rgb24 -s {width}x{height} -r {self.hz} -i -"
+        coded = "-an -c:v libx264 -crf 20 -pix_fmt yuv420p -movflags +faststart"
+        # Not `imageio_ffmpeg.write_frames`: it forks with a hook, which is unsafe beside JAX's threads.
+        self._ffmpeg = subprocess.Popen(
+            [get_ffmpeg_exe(), "-y", "-loglevel", "error", *raw.split(), *coded.split(), str(self._part)],
+            stdin=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            process_group=0,  # Ctrl-C ends the run; the run then ends ffmpeg
+        )
+
+    def _finish(self, check: bool) -> None:
+        """Lets ffmpeg end. Raises `RuntimeError` where it failed and `check` is on."""
+        assert self._ffmpeg is not None
+        ffmpeg, self._ffmpeg = self._ffmpeg, None
+        _, said = ffmpeg.communicate()
+        if check and ffmpeg.returncode != 0:
+            why = " ".join(said.decode(errors="replace").split()) or f"it ended with {ffmpeg.returncode}"
+            raise RuntimeError(f"{self.path}: ffmpeg could not write it ({why}); see that the disk has room")
+
+
+def record_trial(
+    evaluator: Evaluator, params: PolicyParams, mode: Mode, number: int, path: Path, caption: str
+) -> Trial:
+    """Runs one of the evaluator's trials in the twin and films it, in real time, with the outcome held at the end.
+
+    Args:
+        params: the policy.
+        mode: how it acts.
+        number: of the trial.
+        path: the .mp4 file.
+        caption: what is shown, such as "before: offline Cal-QL".
+
+    Raises:
+        RuntimeError: no picture can be drawn on this machine; nothing was written.
+    """
+    task = evaluator.env.task
+    step, last = 0, np.empty(0)
+    with Recorder(path, task.hz) as recorder:
+
+        def watch() -> None:
+            nonlocal step, last
+            last = see(evaluator.env.arm)
+            text = f"{caption}, trial {number}, step {step}/{task.max_steps}"
+            recorder.add(captioned(last, text, step / task.max_steps))
+            step += 1
+
+        trial = evaluator.trial(params, mode, number, watch=watch)
+        if trial.success:
+            outcome, colour = f"success after {trial.env_steps} steps", GOOD
+        elif trial.fault is not None:
+            outcome, colour = f"stopped by a fault at step {trial.env_steps}", BAD
+        else:
+            outcome, colour = f"no success in {trial.env_steps} steps", BAD
+        text = f"{caption}, trial {number}: {outcome}"
+        end = captioned(last, text, trial.env_steps / task.max_steps, colour)
+        recorder.add(end, times=round(HOLD_S * task.hz))
+    return trial
+
+
+def see(arm: Any) -> np.ndarray:
+    """The twin now: the scene with the wrist views stacked beside it, `(360, 660, 3)` uint8 RGB."""
+    scene = arm.cameras["scene"].read()
+    side = scene.shape[0] // 2
+    wrists = [arm.cameras[name].read() for name in ("wrist_1", "wrist_2")]
+    views = [cv2.resize(view, (side, side), interpolation=cv2.INTER_CUBIC) for view in wrists]
+    views[1][0] = views[1][:, 0] = views[0][:, 0] = BAR  # thin lines between the three
+    return np.hstack([scene, np.vstack(views)])
+
+
+def captioned(picture: np.ndarray, text: str, progress: float, colour: tuple[int, int, int] = BAR) -> np.ndarray:
+    """The picture `(height, width, 3)` on a bar of `CAPTION_PX` that says `text` and shows `progress` (0..1)."""
+    height, width = picture.shape[:2]
+    out = np.empty((height + CAPTION_PX, width, 3), np.uint8)
+    out[:height], out[height:] = picture, colour
+    out[height : height + 3, : round(width * min(max(progress, 0.0), 1.0))] = INK
+    plain = text.encode("ascii", "replace").decode()  # the fonts drawn here know no more
+    scale = min(_scales(plain, width - 24))
+    at = (12, height + CAPTION_PX // 2 + 7)
+    cv2.putText(out, plain, at, cv2.FONT_HERSHEY_SIMPLEX, scale, INK, 1, cv2.LINE_AA)
+    return out
+
+
+def _scales(text: str, room_px: int) -> Iterator[float]:
+    """The usual size of letters, and the one at which `text` fills the room."""
+    yield 0.55
+    (width, _), _ = cv2.getTextSize(text, cv2.FONT_HERSHEY_SIMPLEX, 1.0, 1)
+    yield room_px / max(width, 1)
