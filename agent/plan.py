@@ -16,10 +16,13 @@ def plan(offline: Phase, bridge: Callable[[Phase, Phase], tuple[Phase, ...]], on
         raise ValueError(f"bridge {bridge!r} returned no phase; return at least the online one")
     for phase in phases:
         check_phase(phase)
-    acts = [p for p in phases if p.collect is not None]
     known = {g for p in phases if p.method for g in (*p.method.updated, *p.method.frozen)}
-    if acts and "actor" not in known:
-        raise ValueError(f"phase {acts[0].name!r} acts, but no phase of the plan has an actor; choose another method")
+    for phase in phases:
+        for group in phase.collect.groups if phase.collect else ():
+            if group not in known:
+                raise ValueError(
+                    f"phase {phase.name!r} acts with group {group!r}, which no method of the plan has; choose another method"
+                )
     return phases
 
 
@@ -38,7 +41,10 @@ def check_phase(phase: Phase) -> None:
         raise ValueError(f"{where}: takes {phase.env_steps} environment steps but nothing acts; give it a behaviour")
     if phase.method is None:
         return
-    if abs(sum(phase.shares.values()) - 1.0) > 1e-6 or min(phase.shares.values()) < 0:
+    for source in phase.shares:
+        if source not in ("offline", "online"):
+            raise ValueError(f"{where}: its shares name {source!r}; the sources are offline and online")
+    if not abs(sum(phase.shares.values()) - 1.0) <= 1e-6 or min(phase.shares.values()) < 0:
         raise ValueError(f"{where}: shares {dict(phase.shares)} do not add up to 1; correct them")
     if not phase.env_steps and set(phase.shares) != {"offline"}:
         raise ValueError(f"{where}: trains offline on {dict(phase.shares)}; give it shares of the data set only")

@@ -14,7 +14,7 @@ Coef = Mapping[str, Any]
 
 def optimizer_of(nets: Nets, method: Method, group: str) -> Any:
     """The optimiser's description for a group: the method's where it names one, else the run's."""
-    return method.optimizer.get(group, nets.optimizer[group])
+    return method.optimizer[group] if group in method.optimizer else nets.optimizer[group]
 
 
 def update(nets: Nets, method: Method, state: State, batches: Batch, coef: Coef) -> tuple[State, Metrics]:
@@ -68,7 +68,7 @@ def train(
     def add(i: jax.Array, carry: tuple[State, Metrics, Metrics]) -> tuple[State, Metrics, Metrics]:
         state, total, count = carry
         state, new = step(i, state)
-        total = jax.tree.map(lambda t, x: t + jnp.nan_to_num(x), total, new)
+        total = jax.tree.map(lambda t, x: t + jnp.where(jnp.isnan(x), 0.0, x), total, new)
         return state, total, jax.tree.map(lambda c, x: c + ~jnp.isnan(x), count, new)
 
     shapes = jax.eval_shape(step, jnp.int32(0), state)[1]

@@ -28,17 +28,18 @@ class Actor:
         policy: what acts.
         seed: of the resets.
         operator: in whose name a fault is acknowledged (a twin's), or None where a human has to.
-        episodes, env_steps: counters to go on from.
+        actor_id: its name in every transition.
     """
 
-    def __init__(
-        self, env: RobotEnv, policy: Policy, seed: int, operator: str | None, episodes: int = 0, env_steps: int = 0
-    ) -> None:
-        self.env, self.policy, self._seed, self._operator = env, policy, seed, operator
-        self.episodes, self.env_steps = episodes, env_steps
-        self.policy.calls = env_steps
+    def __init__(self, env: RobotEnv, policy: Policy, seed: int, operator: str | None, actor_id: int = 0) -> None:
+        self.env, self.policy, self._seed, self._operator, self.actor_id = env, policy, seed, operator, actor_id
+        self.episodes = self.env_steps = 0
         self._obs: Mapping[str, np.ndarray] | None = None
         self._step = 0
+
+    def resume(self, episodes: int, env_steps: int) -> None:
+        """Goes on counting, and drawing, where an earlier run left off."""
+        self.episodes, self.env_steps, self.policy.calls = episodes, env_steps, env_steps
 
     @property
     def between_episodes(self) -> bool:
@@ -71,6 +72,7 @@ class Actor:
                     truncated=truncated,
                     source=SOURCES.index("policy" if human is None else "human"),
                     policy_version=now.version,
+                    actor_id=self.actor_id,
                     sequence=self.env_steps,
                 )
             )

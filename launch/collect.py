@@ -61,7 +61,9 @@ def collect(task: Task, recipe: Collect, seed: int, progress: Callable[[int], No
     return Dataset.from_transitions(transitions, info)
 
 
-def _episode(env: RobotEnv, quality: ScriptQuality, rng: np.random.Generator, seed: int, first: int) -> list[Transition]:
+def _episode(
+    env: RobotEnv, quality: ScriptQuality, rng: np.random.Generator, seed: int, first: int
+) -> list[Transition]:
     obs, _ = env.reset(seed=seed)
     script = ScriptedInsertion(env.task, env.arm.hole_pose, quality, rng)  # type: ignore[attr-defined]
     transitions, over, info = [], False, {}

@@ -11,9 +11,9 @@ import numpy as np
 from agent.adopt import adopt, first_state
 from agent.policy import PolicyParams, policy_params
 from agent.replay.dataset import Dataset
-from agent.replay.mixture import draw
+from agent.replay.mixture import Sources, draw, draw_on_host
 from agent.replay.ring import Ring
-from agent.types import Batch, Method, Metrics, Nets, Normalizer, Phase, State, Transition
+from agent.types import Method, Metrics, Nets, Normalizer, Phase, State, Transition
 from agent.update import train
 
 
@@ -48,7 +48,7 @@ class Learner:
         uses_data = any(p.method is not None and p.shares.get("offline") for p in self.phases)
         self._offline = jax.tree.map(jnp.asarray, dataset.batch()) if dataset is not None and uses_data else None
         self._normalizer = jax.tree.map(jnp.asarray, normalizer)
-        self._key = jax.random.key(seed)
+        self._key, self._seed = jax.random.key(seed), seed
         self.method = method
         self.state = State({}, {}, {}, self._normalizer, jnp.int32(0), self._key) if state is None else state
         self._phase = -1
@@ -59,6 +59,11 @@ class Learner:
     def phase(self) -> Phase:
         """The phase under way."""
         return self.phases[self._phase]
+
+    @property
+    def phase_index(self) -> int:
+        """Its place in the plan."""
+        return self._phase
 
     def enter(self, index: int) -> None:
         """Begins a phase: adopts the state for its method and applies what it does on entry."""
@@ -94,6 +99,22 @@ class Learner:
             return self.phase.env_steps - self.phase_env_steps
         return self.phase.updates - self.phase_updates
 
+    def save(self) -> tuple[dict[str, Any], dict[str, Any]]:
+        """Arrays and plain numbers from which `restore` goes on. No episode may be open."""
+        rows, inserted = self.ring.snapshot()
+        numbers = {"phase": self._phase, "inserted": inserted, "updates": self.updates}
+        numbers |= {"phase_env_steps": self.phase_env_steps, "phase_updates": self.phase_updates}
+        return {"state": self.state, "replay": rows}, numbers
+
+    def restore(self, arrays: Mapping[str, Any], numbers: Mapping[str, Any]) -> None:
+        """Goes on from what `save` gave."""
+        while self._phase < numbers["phase"]:
+            self.enter_next()
+        self.state = jax.tree.map(jnp.asarray, arrays["state"])
+        self.ring.restore(arrays["replay"], numbers["inserted"])
+        self.updates = numbers["updates"]
+        self.phase_env_steps, self.phase_updates = numbers["phase_env_steps"], numbers["phase_updates"]
+
     def ingest(self, transitions: Sequence[Transition]) -> None:
         """Puts transitions into the replay."""
         self.ring.add(transitions)
@@ -106,11 +127,9 @@ class Learner:
         """
         if self._program is None or steps < 1:
             return {}
-        sources = {}
-        for name in self.phase.shares:
-            columns = self._offline if name == "offline" else self.ring.columns
-            sources[name] = (columns, jnp.int32(len(columns.reward) if name == "offline" else len(self.ring)))
-        self.state, metrics = self._program(self.state, sources, jnp.int32(self.phase_env_steps - steps), steps)
+        sources = self._sources(steps)
+        start = self.phase_env_steps - steps if self.phase.env_steps else self.phase_updates
+        self.state, metrics = self._program(self.state, sources, jnp.int32(start), steps)
         minibatches = steps * (self.phase.utd if self.phase.env_steps else 1)
         self.updates += minibatches
         self.phase_updates += minibatches
@@ -121,20 +140,34 @@ class Learner:
         assert self.phase.collect is not None
         return jax.tree.map(jnp.copy, policy_params(self.state, self.phase.collect))
 
+    def _sources(self, steps: int) -> Sources:
+        sources = {}
+        for name in self.phase.shares:
+            if name == "offline":
+                assert self._offline is not None
+                sources[name] = (self._offline, jnp.int32(len(self._offline.reward)))
+            elif self.ring.on_device:
+                sources[name] = (self.ring.columns, jnp.int32(len(self.ring)))
+            else:
+                # Always drawn for a power of two of steps, so that few programs are compiled.
+                phase, rng = self.phase, np.random.default_rng([self._seed, self.updates])
+                drawn = 1 << (steps - 1).bit_length()
+                batches = draw_on_host(self.ring, phase.shares, rng, drawn, phase.utd, phase.batch_size)
+                sources[name] = (jax.device_put(batches), None)
+        return sources
+
     def _compile(self, phase: Phase, method: Method) -> Any:
         utd = phase.utd if phase.env_steps else 1
         fixed = {**method.coef, **{name: c for name, c in phase.coef.items() if not callable(c)}}
         schedules = {name: c for name, c in phase.coef.items() if callable(c)}
 
         @partial(jax.jit, donate_argnums=0)
-        def program(
-            state: State, sources: Mapping[str, tuple[Batch, jax.Array]], start: jax.Array, steps: jax.Array
-        ) -> tuple[State, Metrics]:
+        def program(state: State, sources: Sources, start: jax.Array, steps: jax.Array) -> tuple[State, Metrics]:
             return train(
                 self.nets,
                 method,
                 state,
-                lambda key, i: draw(sources, phase.shares, key, utd, phase.batch_size),
+                lambda key, i: draw(sources, phase.shares, key, i, utd, phase.batch_size),
                 lambda i: {**fixed, **{name: schedule(start + i) for name, schedule in schedules.items()}},
                 steps,
             )

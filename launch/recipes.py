@@ -1,7 +1,11 @@
 """Recipes: everything that decides a run, as frozen dataclasses that are saved with it and can be run again."""
 
+import json
 from dataclasses import dataclass, field
-from typing import Literal
+from pathlib import Path
+from typing import Any, Literal, TypeVar
+
+import cattrs
 
 from agent.adopt import make_nets
 from agent.bridges import find_bridge
@@ -11,7 +15,7 @@ from agent.optim import Adam
 from agent.plan import plan
 from agent.policy import SAMPLE
 from agent.types import Nets, Phase
-from robot_env.env import make_spaces
+from robot_env.observation import make_spaces
 from robot_env.tasks import Task
 
 
@@ -81,7 +85,7 @@ class Online:
         utd: minibatches per environment step.
         batch_size: transitions in each minibatch.
         replay_capacity: transitions kept.
-        replay: where the replay lives; `device` is faster, `host` holds more.
+        replay: where the replay lives: `device` is faster, `host` holds more.
         block: environment steps between two rounds of updates, at most; an episode's end makes a round shorter.
     """
 
@@ -93,6 +97,7 @@ class Online:
     utd: int = 4
     batch_size: int = 256
     replay_capacity: int = 200_000
+    replay: Literal["device", "host"] = "device"
     block: int = 10
 
 
@@ -111,11 +116,141 @@ class Evaluation:
     headline: Literal["mode", "sample"] = "mode"
 
 
+@dataclass(frozen=True)
+class CollectRecipe:
+    """What `segue collect` does.
+
+    Attributes:
+        task: name of the task.
+        seed: of everything random.
+        collect: what is collected.
+    """
+
+    task: str = "peg_insertion"
+    seed: int = 0
+    collect: Collect = field(default_factory=Collect)
+
+
+@dataclass(frozen=True)
+class PretrainRecipe:
+    """What `segue pretrain` does.
+
+    Attributes:
+        data: the data set file.
+        task: name of the task.
+        seed: of initialisation and all draws.
+        learning: networks and optimisers.
+        offline: method and budget.
+    """
+
+    data: str
+    task: str = "peg_insertion"
+    seed: int = 0
+    learning: Learning = field(default_factory=Learning)
+    offline: Offline = field(default_factory=Offline)
+
+
+@dataclass(frozen=True)
+class FinetuneRecipe:
+    """What `segue finetune` does.
+
+    Attributes:
+        checkpoint: folder of the pre-trained run; bridges that start from nothing (`rlpd`) take none.
+        data: the data set file, for bridges that keep a share of it, and for observation statistics without a checkpoint.
+        task: name of the task.
+        arm: which arm; `twin` is the simulated one.
+        seed: of resets, actions and all draws.
+        learning: networks and optimisers; the checkpoint's networks, where there is one.
+        online: method, bridge and budget.
+        evaluation: when and how often to test.
+    """
+
+    checkpoint: str | None = None
+    data: str | None = None
+    task: str = "peg_insertion"
+    arm: str = "twin"
+    seed: int = 0
+    learning: Learning = field(default_factory=Learning)
+    online: Online = field(default_factory=Online)
+    evaluation: Evaluation = field(default_factory=Evaluation)
+
+
+@dataclass(frozen=True)
+class RehearseRecipe:
+    """What `segue rehearse` does: collect, pre-train, fine-tune, and the baseline from the same data.
+
+    Attributes:
+        preset: which preset the numbers are from.
+        task: name of the task.
+        seed: of everything.
+        learning: networks and optimisers.
+        collect: the data.
+        offline: pre-training.
+        online: fine-tuning; the baseline RLPD takes the same budget.
+        evaluation: when and how often to test.
+    """
+
+    preset: str
+    task: str = "peg_insertion"
+    seed: int = 0
+    learning: Learning = field(default_factory=Learning)
+    collect: Collect = field(default_factory=Collect)
+    offline: Offline = field(default_factory=Offline)
+    online: Online = field(default_factory=Online)
+    evaluation: Evaluation = field(default_factory=Evaluation)
+
+
+RECIPES = {
+    "collect": CollectRecipe,
+    "pretrain": PretrainRecipe,
+    "finetune": FinetuneRecipe,
+    "rehearse": RehearseRecipe,
+}
+Recipe = CollectRecipe | PretrainRecipe | FinetuneRecipe | RehearseRecipe
+
+T = TypeVar("T")
+_converter = cattrs.Converter(forbid_extra_keys=True)
+
+
+def to_plain(value: Any) -> Any:
+    """A dataclass of this module as plain JSON types."""
+    return json.loads(json.dumps(_converter.unstructure(value)))
+
+
+def structure(plain: Any, kind: type[T]) -> T:
+    """The dataclass that `to_plain` was given."""
+    return _converter.structure(plain, kind)
+
+
+def to_json(recipe: Recipe) -> dict[str, Any]:
+    """A recipe as plain JSON, with the command it is of."""
+    command = next(name for name, kind in RECIPES.items() if isinstance(recipe, kind))
+    return {"command": command, **to_plain(recipe)}
+
+
+def read_recipe(path: Path) -> Recipe:
+    """The recipe that a run saved. Raises `ValueError`, one sentence, for a file that is none."""
+    try:
+        plain = json.loads(path.read_text())
+        return _converter.structure({k: v for k, v in plain.items() if k != "command"}, RECIPES[plain["command"]])
+    except (OSError, json.JSONDecodeError, UnicodeDecodeError) as error:
+        raise ValueError(f"recipe {path}: cannot be read ({error}); give the recipe.json of a run") from error
+    except (KeyError, TypeError, AttributeError) as error:
+        raise ValueError(f"recipe {path}: names no command ({error}); give the recipe.json of a run") from error
+    except (cattrs.BaseValidationError, ValueError) as error:
+        reasons = cattrs.transform_error(error) if isinstance(error, cattrs.BaseValidationError) else [str(error)]
+        raise ValueError(f"recipe {path}: {'; '.join(reasons)}; correct the file") from error
+
+
+def obs_shapes_of(task: Task) -> dict[str, tuple[int, ...]]:
+    """Shape of one observation by name."""
+    return {"state": make_spaces(task)[0]["state"].shape or ()}
+
+
 def networks_of(task: Task, learning: Learning) -> Nets:
     """The networks of a run on a task."""
-    obs_space, _ = make_spaces(task)
     return make_nets(
-        obs_shapes={"state": obs_space["state"].shape or ()},
+        obs_shapes=obs_shapes_of(task),
         action_dim=task.action_dim,
         networks=learning.networks,
         optimizer={
@@ -142,8 +277,12 @@ def offline_phase(offline: Offline) -> Phase:
     )
 
 
-def online_plan(offline: Offline, online: Online) -> tuple[Phase, ...]:
-    """The checked phases of an experiment. Raises `ValueError` in one sentence where they make no sense."""
+def online_plan(online: Online, offline: Phase | None = None) -> tuple[Phase, ...]:
+    """The checked phases of an experiment. Raises `ValueError` in one sentence where they make no sense.
+
+    Args:
+        offline: the offline phase; by default a stand-in for one that a checkpoint has behind it.
+    """
     phase = Phase(
         "online",
         find_method(online.method),
@@ -153,4 +292,4 @@ def online_plan(offline: Offline, online: Online) -> tuple[Phase, ...]:
         collect=SAMPLE,
         coef=online.coef,
     )
-    return plan(offline_phase(offline), find_bridge(online.bridge, online.bridge_settings), phase)
+    return plan(offline or offline_phase(Offline()), find_bridge(online.bridge, online.bridge_settings), phase)

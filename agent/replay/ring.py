@@ -42,7 +42,7 @@ class Ring:
         self.capacity, self.discount, self.truncation_value = capacity, discount, truncation_value
         self.inserted = 0
         self._episodes: dict[int, tuple[list[int], list[float]]] = {}  # per actor: insert numbers and rewards so far
-        self._on_device = place == "device"
+        self.on_device = place == "device"
         obs = {name: np.zeros((capacity, *shape), np.float32) for name, shape in obs_shapes.items()}
         zeros = partial(np.zeros, capacity, np.float32)
         self.columns = Batch(
@@ -55,7 +55,7 @@ class Ring:
             has_return=zeros(),
             source=np.zeros(capacity, np.int32),
         )
-        if self._on_device:
+        if self.on_device:
             self.columns = jax.tree.map(jnp.array, self.columns)
 
     def __len__(self) -> int:
@@ -91,7 +91,7 @@ class Ring:
 
     def _write(self, rows: np.ndarray, values: Mapping) -> None:
         columns = {name: getattr(self.columns, name) for name in values}
-        if self._on_device:
+        if self.on_device:
             # Padded to a power of two, with rows past the end that are dropped, so that few programs are compiled.
             pad = (1 << (len(rows) - 1).bit_length()) - len(rows)
             rows = np.concatenate([rows, np.full(pad, self.capacity)])
@@ -101,23 +101,19 @@ class Ring:
             jax.tree.map(lambda column, value: column.__setitem__(rows, value), columns, values)
         self.columns = self.columns.replace(**columns)
 
-    def take(self, indices: np.ndarray, out: Batch | None = None) -> Batch:
-        """Rows `indices (...)` of a host ring, into `out` where given (it must not be in use by the device)."""
-        if self._on_device:
-            return jax.tree.map(lambda x: x[indices], self.columns)
-        if out is None:
-            return jax.tree.map(lambda x: np.take(x, indices, axis=0, mode="clip"), self.columns)
-        return jax.tree.map(lambda x, o: np.take(x, indices, axis=0, out=o, mode="clip"), self.columns, out)
+    def take(self, indices: np.ndarray) -> Batch:
+        """Rows `indices (...)` as new numpy arrays, which the device may keep. Of a host ring."""
+        return jax.tree.map(lambda x: np.take(x, indices, axis=0, mode="clip"), self.columns)
 
-    def snapshot(self) -> tuple[Batch, dict[str, int]]:
-        """The filled rows as numpy, and the counters: for a checkpoint taken when no episode is open.
+    def snapshot(self) -> tuple[Batch, int]:
+        """The filled rows as numpy, and how many were ever inserted: for a checkpoint taken when no episode is open.
 
         Raises:
             ValueError: an episode is open; its return would be lost.
         """
         if self._episodes:
             raise ValueError(f"replay: episode of actor {min(self._episodes)} is open; save when it has ended")
-        return jax.tree.map(lambda x: np.asarray(x[: len(self)]), self.columns), {"inserted": self.inserted}
+        return jax.tree.map(lambda x: np.array(x[: len(self)]), self.columns), self.inserted
 
     def restore(self, rows: Batch, inserted: int) -> None:
         """Puts back what `snapshot` gave."""
@@ -125,8 +121,9 @@ class Ring:
         if count != min(inserted, self.capacity):
             raise ValueError(f"replay: {count} rows do not fit {inserted} inserted at capacity {self.capacity}")
         self.inserted = inserted
+        self._episodes.clear()
         if count:
-            names = [f for f in rows.__dataclass_fields__]
+            names = list(rows.__dataclass_fields__)
             self._write(np.arange(count), {name: jax.tree.map(np.asarray, getattr(rows, name)) for name in names})
 
 

@@ -1,0 +1,40 @@
+# `make rehearse` and `make test` each set everything up on a machine that has Python 3.11 and make.
+PYTHON ?= python3.11
+OUT ?= runs/rehearse
+SEED ?= 0
+BIN := .venv/bin
+STAMP := .venv/.set-up
+
+.PHONY: setup rehearse test check format bench clean
+
+setup: $(STAMP)
+
+$(STAMP): requirements.lock pyproject.toml
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements.lock
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps -e .
+	sh .ci/gl
+	touch $@
+
+rehearse: setup
+	$(BIN)/segue rehearse --preset quick --seed $(SEED) --out $(OUT)
+
+test: setup
+	$(BIN)/python -m pytest
+
+check: setup
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/pyright
+	$(BIN)/python -m pytest tests/test_imports.py
+
+format: setup
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+bench: setup
+	$(BIN)/segue bench update
+	$(BIN)/segue bench sim
+
+clean:
+	rm -rf .venv build *.egg-info .pytest_cache .ruff_cache .hypothesis

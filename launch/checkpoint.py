@@ -1,0 +1,131 @@
+"""Checkpoints: everything a run needs to go on, saved as one unit or not at all (orbax writes aside and renames)."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import orbax.checkpoint as ocp
+
+FORMAT = 1
+KEPT = 2  # an interrupted write leaves the one before
+
+
+class Checkpoints:
+    """The checkpoints of one run folder, numbered by environment steps plus updates, which only grow.
+
+    Args:
+        folder: where they are.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        options = ocp.CheckpointManagerOptions(max_to_keep=KEPT, create=True, enable_async_checkpointing=False)
+        standard = ocp.StandardCheckpointHandler
+        handlers = {"arrays": standard(), "policy": standard(), "meta": ocp.JsonCheckpointHandler()}
+        self._manager = ocp.CheckpointManager(folder.absolute(), options=options, item_handlers=handlers)
+
+    def save(self, number: int, arrays: Any, policy: Any, meta: Mapping[str, Any]) -> None:
+        """Writes `arrays` (all that learning needs), `policy` (all that acting needs) and `meta` (plain JSON) together."""
+        saved = ocp.args.Composite(
+            arrays=ocp.args.StandardSave(_raw(arrays)),
+            policy=ocp.args.StandardSave(policy),
+            meta=ocp.args.JsonSave({"format": FORMAT, **meta}),
+        )
+        self._manager.save(number, args=saved, force=True)
+
+    @property
+    def newest(self) -> int | None:
+        """The number of the newest whole checkpoint."""
+        return self._manager.latest_step()
+
+    def meta(self) -> dict[str, Any]:
+        """What the newest checkpoint says of itself. Raises `ValueError` where there is none, or it is of another version."""
+        number = self.newest
+        if number is None:
+            raise ValueError(
+                f"checkpoint {self.folder}: there is none; make one with `segue pretrain` or `segue finetune`"
+            )
+        meta = self._manager.restore(number, args=ocp.args.Composite(meta=ocp.args.JsonRestore())).meta
+        if meta.get("format") != FORMAT:
+            raise ValueError(
+                f"checkpoint {self.folder}: format {meta.get('format')}, this program reads {FORMAT}; train again"
+            )
+        return meta
+
+    def policy(self) -> Any:
+        """The newest checkpoint's policy."""
+        restored = self._manager.restore(self.newest, args=ocp.args.Composite(policy=ocp.args.StandardRestore()))
+        return restored.policy
+
+    def arrays(self, like: Any) -> Any:
+        """The newest checkpoint's arrays, shaped as `like`. Raises `ValueError` that names a leaf that does not fit."""
+        number, raw = self.newest, _raw(like)
+        _check_shapes(self.folder, raw, self._manager.item_metadata(number).arrays)
+        template = ocp.args.StandardRestore(jax.tree.map(ocp.utils.to_shape_dtype_struct, raw))
+        found = self._manager.restore(number, args=ocp.args.Composite(arrays=template)).arrays
+        return jax.tree.map(lambda x, y: jax.random.wrap_key_data(y) if _is_key(x) else y, like, found)
+
+    def close(self) -> None:
+        """Gives back its threads."""
+        self._manager.close()
+
+
+def open_checkpoint(folder: Path) -> Checkpoints:
+    """An existing run's checkpoints. Raises `ValueError` in one sentence where there are none."""
+    inner = folder / "checkpoint"
+    if not inner.is_dir():
+        raise ValueError(
+            f"checkpoint {folder}: holds no folder 'checkpoint'; give the folder of a pretrain or finetune run"
+        )
+    return Checkpoints(inner)
+
+
+def check_fits(meta: Mapping[str, Any], folder: Path, task: str, networks: Mapping[str, Any]) -> None:
+    """Raises `ValueError` where a checkpoint is of another task or other networks, or its run was interrupted."""
+    if meta["task"] != task:
+        raise ValueError(
+            f"checkpoint {folder}: it is of task {meta['task']!r}, not {task!r}; give one trained on {task!r}"
+        )
+    if not meta["finished"]:
+        raise ValueError(f"checkpoint {folder}: its run was interrupted; finish it first with --resume")
+    for name, value in meta["learning"]["networks"].items():
+        if networks[name] != value:
+            raise ValueError(
+                f"checkpoint {folder}: it has networks.{name} {value}, this run {networks[name]}; "
+                f"give --learning.networks.{name.replace('_', '-')} {_as_flag(value)}"
+            )
+
+
+def _as_flag(value: Any) -> str:
+    return " ".join(map(str, value)) if isinstance(value, list) else str(value)
+
+
+def _is_key(x: Any) -> bool:
+    return isinstance(x, jax.Array) and jnp.issubdtype(x.dtype, jax.dtypes.prng_key)
+
+
+def _raw(tree: Any) -> Any:
+    """The tree with random keys as plain numbers."""
+    return jax.tree.map(lambda x: jax.random.key_data(x) if _is_key(x) else x, tree)
+
+
+def _check_shapes(folder: Path, like: Any, found: Any) -> None:
+    def shapes(tree: Any) -> dict[str, tuple]:
+        leaves = jax.tree_util.tree_flatten_with_path(tree)[0]
+        return {_name(path): tuple(leaf.shape) for path, leaf in leaves}
+
+    wanted, there = shapes(like), shapes(found)
+    for name, shape in wanted.items():
+        if there.get(name) != shape:
+            has = f"shape {there[name]}" if name in there else "no such array"
+            raise ValueError(
+                f"checkpoint {folder}: {name} has {has}, this run needs shape {shape}; "
+                "use the networks and method it was trained with"
+            )
+
+
+def _name(path: tuple) -> str:
+    """A leaf's path without the container types, which differ between the program's and the file's trees."""
+    return "/".join(str(getattr(p, "key", getattr(p, "name", getattr(p, "idx", p)))) for p in path)

@@ -1,0 +1,181 @@
+"""The main job: from offline data to a fine-tuned policy on the twin, beside the baseline, in one command."""
+
+import platform
+import time
+from collections.abc import Mapping
+from dataclasses import replace
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from rich.progress import Progress
+
+from agent.heads import Networks
+from agent.policy import PolicyParams
+from agent.replay.dataset import Dataset
+from agent.types import Nets
+from launch.evaluate import Evaluator, clopper_pearson
+from launch.recipes import (
+    Collect,
+    CollectRecipe,
+    Evaluation,
+    FinetuneRecipe,
+    Learning,
+    Offline,
+    Online,
+    PretrainRecipe,
+    RehearseRecipe,
+    to_json,
+    to_plain,
+)
+from launch.report import write_report
+from launch.runs import console, prepare, read_lines, write_json
+from launch.stages import collect_stage, finetune_stage, load_policy, operator_of, pretrain_stage
+from launch.video import record_trial
+from robot_env.make import make_env
+from robot_env.tasks import find_task
+
+# The paper's numbers (WSRL, appendix J and I; SERL's SAC): for a GPU.
+FULL = RehearseRecipe(
+    preset="full",
+    learning=Learning(Networks((256, 256), (256, 256), critics=10, members_per_target=2)),
+    collect=Collect(transitions=17_000),
+    offline=Offline("calql", {"conservative": 5.0, "sampled_actions": 10}, updates=40_000, batch_size=256),
+    online=Online("sac", bridge="warm_up", bridge_settings={"steps": 5_000}, env_steps=20_000, utd=4, batch_size=256),
+    evaluation=Evaluation(trials=20, every_env_steps=1_000),
+)
+
+# Shrunk until two laptop cores finish in minutes; what was shrunk stands in the report.
+QUICK = replace(
+    FULL,
+    preset="quick",
+    learning=Learning(Networks((128, 128), (128, 128), critics=4, members_per_target=2), temperature=0.1),
+    collect=Collect(transitions=8_000),
+    offline=Offline("calql", {"conservative": 1.0, "sampled_actions": 3}, updates=10_000, batch_size=128),
+    online=replace(FULL.online, bridge_settings={"steps": 500}, env_steps=3_000),
+    evaluation=Evaluation(trials=20, every_env_steps=500),
+)
+PRESETS = {"quick": QUICK, "full": FULL}
+
+METHODS = {"wsrl": "WSRL", "rlpd": "RLPD"}
+
+
+def rehearse(
+    recipe: RehearseRecipe, out: Path, progress: Progress, resume: bool = False, video: bool = True
+) -> dict[str, Any]:
+    """Runs all stages into `out` and returns what `result.json` holds."""
+    find_task(recipe.task)  # an unknown task is refused before a folder is made
+    start_s = time.monotonic()
+    prepare(out, to_json(recipe), resume)
+    # A stage that an interruption cut goes on by itself; the folder as a whole was checked above.
+    data = collect_stage(CollectRecipe(recipe.task, recipe.seed, recipe.collect), out / "data", progress, resume)
+    pretrain = PretrainRecipe(str(data), recipe.task, recipe.seed, recipe.learning, recipe.offline)
+    pretrain_stage(pretrain, out / "pretrain", progress, resume)
+    wsrl = FinetuneRecipe(
+        checkpoint=str(out / "pretrain"),
+        task=recipe.task,
+        seed=recipe.seed,
+        learning=recipe.learning,
+        online=recipe.online,
+        evaluation=recipe.evaluation,
+    )
+    finetune_stage(wsrl, out / "wsrl", progress, resume)
+    baseline = replace(recipe.online, bridge="rlpd", bridge_settings={})
+    rlpd = replace(wsrl, checkpoint=None, data=str(data), online=baseline)
+    finetune_stage(rlpd, out / "rlpd", progress, resume)
+    if video:
+        _videos(recipe, out)
+    result = _result(recipe, out, Dataset.load(data))
+    result["wall_s"] = (
+        round(_wall_s(out) + time.monotonic() - start_s, 1) if resume else round(time.monotonic() - start_s, 1)
+    )
+    write_json(out / "result.json", result)
+    write_report([out], out / "report.html")
+    return result
+
+
+def area(scores: list[Mapping[str, Any]], mode: str, env_steps: int) -> float:
+    """Area under the success curve from 0 to `env_steps`, straight lines between evaluations, divided by `env_steps`."""
+    x = [row["env_steps"] for row in scores]
+    y = [row[mode]["success"] / row[mode]["trials"] for row in scores]
+    return float(np.trapezoid(y, x) / env_steps)
+
+
+def shrunk(recipe: RehearseRecipe) -> list[dict[str, Any]]:
+    """Every number in which a recipe differs from the paper's, by name."""
+
+    def flat(plain: Any, prefix: str = "") -> dict[str, Any]:
+        if not isinstance(plain, dict):
+            return {prefix: plain}
+        return {k: v for name, x in plain.items() for k, v in flat(x, f"{prefix}.{name}".strip(".")).items()}
+
+    names = ("learning", "collect", "offline", "online", "evaluation")
+    paper, here = ({n: to_plain(getattr(r, n)) for n in names} for r in (FULL, recipe))
+    paper, here = flat(paper), flat(here)
+    return [{"what": n, "paper": paper.get(n), "here": here[n]} for n in here if here[n] != paper.get(n)]
+
+
+def _result(recipe: RehearseRecipe, out: Path, dataset: Dataset) -> dict[str, Any]:
+    scores = {name: read_lines(out / name / "scores.jsonl") for name in METHODS}
+    picked = {"offline": scores["wsrl"][0], "finetuned": scores["wsrl"][-1], "rlpd": scores["rlpd"][-1]}
+    by_mode = {mode: {name: _counts(row[mode]) for name, row in picked.items()} for mode in ("mode", "sample")}
+    headline = recipe.evaluation.headline
+    _, _, meta = load_policy(out / "wsrl")
+    return {
+        **by_mode[headline],
+        "headline_mode": headline,
+        "by_mode": by_mode,
+        "area": {name: area(rows, headline, recipe.online.env_steps) for name, rows in scores.items()},
+        "env_steps": recipe.online.env_steps,
+        "updates": recipe.offline.updates + meta["updates"],
+        "seed": recipe.seed,
+        "preset": recipe.preset,
+        "task": recipe.task,
+        "versions": {name: version(name) for name in ("segue", "jax", "flax", "mujoco", "gymnasium")}
+        | {"python": platform.python_version()},
+        "data": {
+            "transitions": len(dataset),
+            "episodes": len(dataset.episodes),
+            "success_rate": dataset.success_rate(),
+            "provenance": dataset.info.provenance,
+        },
+        "shrunk": shrunk(recipe),
+    }
+
+
+def _counts(score: Mapping[str, Any]) -> dict[str, Any]:
+    low, high = clopper_pearson(score["success"], score["trials"])
+    return {"success": score["success"], "trials": score["trials"], "ci95": [low, high]}
+
+
+def _wall_s(out: Path) -> float:
+    """Seconds that the stages of an interrupted run had already taken when it was taken up again."""
+    return sum(
+        rows[-1]["wall_s"] for name in ("pretrain", *METHODS) if (rows := read_lines(out / name / "metrics.jsonl"))
+    )
+
+
+def _videos(recipe: RehearseRecipe, out: Path) -> None:
+    """One trial before and one after: the first that failed before and succeeded after, or else trial 0."""
+    rows = read_lines(out / "wsrl" / "scores.jsonl")
+    mode = recipe.evaluation.headline
+    first, last = rows[0][mode]["outcomes"], rows[-1][mode]["outcomes"]
+    turned = [i for i, (a, b) in enumerate(zip(first, last, strict=True)) if b["success"] and not a["success"]]
+    number = turned[0] if turned else 0
+    for name, folder, caption in (("before", "pretrain", "before: offline"), ("after", "wsrl", "after: fine-tuned")):
+        now, nets, _ = load_policy(out / folder)
+        try:
+            _video(recipe, nets, now, number, out / f"{name}.mp4", f"{caption}, trial {number}")
+        except RuntimeError as error:
+            console.print(f"[yellow]no {name}.mp4: {error}[/yellow]")
+            return
+
+
+def _video(recipe: RehearseRecipe, nets: Nets, now: PolicyParams, number: int, path: Path, caption: str) -> None:
+    env = make_env(find_task(recipe.task))
+    try:
+        evaluator = Evaluator(env, nets, recipe.evaluation.trials, recipe.seed, operator_of("twin"))
+        record_trial(evaluator, now, recipe.evaluation.headline, number, path, caption)
+    finally:
+        env.close()

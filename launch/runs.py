@@ -1,0 +1,174 @@
+"""Run folders: the recipe, the logs and the progress of one run."""
+
+import json
+import sys
+import time
+from collections.abc import Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from tensorboardX import SummaryWriter
+
+from agent.types import Metrics
+from launch.actor import Episode
+from launch.evaluate import Score
+from launch.learner import fetch
+
+console = Console(stderr=True)
+results = Console()  # standard output
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Writes a JSON file whole or not at all."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part = path.with_name(path.name + ".part")
+    part.write_text(json.dumps(value, indent=2) + "\n")
+    part.replace(path)
+
+
+def prepare(folder: Path, recipe: Mapping[str, Any], resume: bool) -> None:
+    """Makes a run folder and saves the recipe in it.
+
+    Raises:
+        ValueError: the folder already holds a run and `resume` is off, or holds a run of another recipe.
+    """
+    path = folder / "recipe.json"
+    if folder.is_file():
+        raise ValueError(f"--out {folder}: it is a file; give a folder")
+    if path.exists():
+        if not resume:
+            raise ValueError(
+                f"--out {folder}: it already holds a run; give --resume to go on with it, or another folder"
+            )
+        old = json.loads(path.read_text())
+        for name in {**old, **recipe}:
+            if old.get(name) != recipe.get(name):
+                raise ValueError(
+                    f"--out {folder}: its run has {name} {old.get(name)}, this one {recipe.get(name)}; "
+                    "resume with the same settings, or give another folder"
+                )
+        return
+    if folder.is_dir() and any(folder.iterdir()):
+        raise ValueError(f"--out {folder}: it is not empty and holds no run; give another folder")
+    write_json(path, recipe)
+
+
+@contextmanager
+def progress_bar():
+    """A progress bar on standard error; a plain line every so often where that is no terminal."""
+    columns = (
+        TextColumn("{task.description:<28}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        TimeRemainingColumn(),
+        TextColumn("{task.fields[note]}"),
+    )
+    with Progress(*columns, console=console, disable=not sys.stderr.isatty()) as progress:
+        yield progress
+
+
+class RunLog:
+    """Writes what a run tells into JSON lines and TensorBoard, and moves the progress bar.
+
+    Args:
+        folder: the run's.
+        title: of the progress bar.
+        total: environment steps, or updates of an offline run.
+        progress: the bar.
+        every: blocks between two fetches of metrics from the device.
+        wall_s: seconds already spent, when a run is taken up again.
+    """
+
+    def __init__(
+        self, folder: Path, title: str, total: int, progress: Progress, every: int, wall_s: float = 0.0
+    ) -> None:
+        self._folder, self._progress, self._title = folder, progress, title
+        folder.mkdir(parents=True, exist_ok=True)
+        self._files = {name: open(folder / f"{name}.jsonl", "a") for name in ("metrics", "scores", "episodes")}  # noqa: SIM115
+        self._board = SummaryWriter(str(folder / "tensorboard"))
+        self._task = progress.add_task(title, total=total, note="")
+        self._blocks, self._every, self._start_s = 0, every, time.monotonic() - wall_s
+
+    @property
+    def wall_s(self) -> float:
+        """Seconds of this run so far, those before an interruption included."""
+        return time.monotonic() - self._start_s
+
+    def trained(self, phase: str, env_steps: int, updates: int, metrics: Metrics) -> None:
+        """See `launch.local.Listener`."""
+        self._progress.update(self._task, completed=env_steps or updates)
+        self._blocks += 1
+        if metrics and self._blocks % self._every == 0:
+            numbers = fetch(metrics)
+            bad = sorted(name for name, value in numbers.items() if value != value or abs(value) == float("inf"))
+            self._write("metrics", {"phase": phase, "env_steps": env_steps, "updates": updates, **numbers})
+            self._scalars(numbers, env_steps or updates)
+            if bad:
+                raise FloatingPointError(
+                    f"phase {phase!r}: {bad[0]} is not finite after {updates} updates; "
+                    "lower the learning rate or look for outliers in the data"
+                )
+
+    def episode(self, env_steps: int, episode: Episode) -> None:
+        """See `launch.local.Listener`."""
+        row = {"env_steps": env_steps, "length": episode.env_steps, "success": episode.success, "fault": episode.fault}
+        self._write("episodes", row)
+        self._board.add_scalar("episode/success", float(episode.success), env_steps)
+
+    def scored(self, env_steps: int, scores: dict[str, Score]) -> None:
+        """See `launch.local.Listener`."""
+        self._write("scores", {"env_steps": env_steps, **{mode: score.to_json() for mode, score in scores.items()}})
+        self._scalars({f"evaluation/{mode}": score.rate for mode, score in scores.items()}, env_steps)
+        note = "  ".join(f"{mode} {score.success}/{score.trials}" for mode, score in scores.items())
+        self._progress.update(self._task, note=note)
+        console.print(f"[dim]{self._title}: after {env_steps} env steps: {note}[/dim]")
+
+    def boundary(self, env_steps: int) -> None:
+        """See `launch.local.Listener`."""
+
+    def close(self) -> None:
+        """Closes the files."""
+        for file in self._files.values():
+            file.close()
+        self._board.close()
+
+    def _write(self, name: str, row: Mapping[str, Any]) -> None:
+        self._files[name].write(json.dumps({**row, "wall_s": round(self.wall_s, 2)}) + "\n")
+        self._files[name].flush()
+
+    def _scalars(self, numbers: Mapping[str, float], step: int) -> None:
+        for name, value in numbers.items():
+            self._board.add_scalar(name, value, step)
+
+
+def rewind_logs(folder: Path, env_steps: int, updates: int) -> None:
+    """Drops lines that an interrupted run wrote after the checkpoint it is taken up from, and a torn last line."""
+    for path in folder.glob("*.jsonl"):
+        kept = []
+        for line in path.read_text().splitlines():
+            try:
+                row = json.loads(line)
+            except json.JSONDecodeError:
+                continue
+            if row["env_steps"] <= env_steps and row.get("updates", 0) <= updates:
+                kept.append(line)
+        part = path.with_suffix(".part")
+        part.write_text("".join(line + "\n" for line in kept))
+        part.replace(path)
+
+
+def read_lines(path: Path) -> list[dict[str, Any]]:
+    """The rows of a JSON-lines file, a torn last line left out; none where there is no file."""
+    if not path.exists():
+        return []
+    rows = []
+    for line in path.read_text().splitlines():
+        try:
+            rows.append(json.loads(line))
+        except json.JSONDecodeError:
+            break
+    return rows
