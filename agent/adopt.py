@@ -81,7 +81,7 @@ def adopt(nets: Nets, method: Method, state: State, previous: Method | None, kee
 def init_group(nets: Nets, name: str, key: jax.Array) -> dict:
     """Random parameters of a group; its name is folded into the key."""
     own = jax.random.fold_in(key, sum(ord(c) * 31**i for i, c in enumerate(name)) % 2**31)
-    return nets.modules[name].init(own, *nets.arguments[name])["params"]
+    return dict(nets.modules[name].init(own, *nets.arguments[name])["params"])
 
 
 def _copy(tree: dict) -> dict:

@@ -13,8 +13,7 @@ SAMPLE = Behavior(("actor",), lambda view, obs, key, step: view.pi(obs).sample(k
 MODE = Behavior(("actor",), lambda view, obs, key, step: view.pi(obs).mode())
 
 
-@struct.dataclass
-class PolicyParams:
+class PolicyParams(struct.PyTreeNode):
     """What travels from the learner to an actor.
 
     Attributes:

@@ -6,7 +6,6 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -18,6 +17,7 @@ from agent.tanh_normal import TanhNormal
 Groups = str | tuple[str, ...]
 Params = Mapping[str, Any]
 Metrics = dict[str, jax.Array]
+Array = Any  # a jax array in a program, a numpy array on the host
 SOURCES = ("policy", "human", "offline")
 
 
@@ -50,8 +50,7 @@ class Transition:
     sequence: int = 0
 
 
-@struct.dataclass
-class Batch:
+class Batch(struct.PyTreeNode):
     """Transitions as arrays. Also the layout of the replay, with the capacity in the place of B.
 
     Attributes:
@@ -63,35 +62,33 @@ class Batch:
         source: `(B,)` index into `SOURCES`.
     """
 
-    obs: Mapping[str, jax.Array]
-    action: jax.Array
-    reward: jax.Array
-    next_obs: Mapping[str, jax.Array]
-    mask: jax.Array
-    mc_return: jax.Array
-    has_return: jax.Array
-    source: jax.Array
+    obs: Mapping[str, Array]
+    action: Array
+    reward: Array
+    next_obs: Mapping[str, Array]
+    mask: Array
+    mc_return: Array
+    has_return: Array
+    source: Array
 
 
-@struct.dataclass
-class Normalizer:
+class Normalizer(struct.PyTreeNode):
     """Observation statistics, frozen when training begins and carried in every checkpoint.
 
     Attributes:
         mean, std: arrays by observation name, shaped like one observation.
     """
 
-    mean: Mapping[str, jax.Array]
-    std: Mapping[str, jax.Array]
+    mean: Mapping[str, Array]
+    std: Mapping[str, Array]
 
-    def __call__(self, obs: Mapping[str, jax.Array]) -> jax.Array:
+    def __call__(self, obs: Mapping[str, Array]) -> jax.Array:
         """Standardised and concatenated in the order of the names: `(B, D)`."""
         rows = [(obs[name] - self.mean[name][None]) / self.std[name][None] for name in sorted(self.mean)]
         return jnp.concatenate(rows, axis=-1)
 
 
-@struct.dataclass
-class State:
+class State(struct.PyTreeNode):
     """All that learning changes.
 
     Attributes:
@@ -114,7 +111,7 @@ class Nets:
     """The networks of a run and the constants that belong to the problem, not to a method.
 
     Attributes:
-        modules: flax module by group.
+        modules: flax module by group; a critic has a field `members`.
         arguments: example inputs by group, to initialise it.
         optimizer: optimiser by group, unless the method names another.
         action_dim: A.
@@ -124,7 +121,7 @@ class Nets:
         target_entropy: of the temperature, nats.
     """
 
-    modules: Mapping[str, nn.Module]
+    modules: Mapping[str, Any]
     arguments: Mapping[str, tuple]
     optimizer: Mapping[str, Optimizer]
     action_dim: int
@@ -168,7 +165,8 @@ class View:
         module, count = self.nets.modules[group], self.nets.members_per_target
         drawn = jax.random.choice(key, module.members, (count,), replace=False)
         members = jax.tree.map(lambda leaf: leaf[drawn], self.state.target[group])
-        return module.clone(members=count).apply({"params": members}, self.state.normalizer(obs), action)
+        small: Any = module.clone(members=count)
+        return small.apply({"params": members}, self.state.normalizer(obs), action)
 
     def temperature(self, params: Params | None = None) -> jax.Array:
         """The entropy temperature, `()`."""
@@ -223,7 +221,7 @@ class Behavior:
     """
 
     groups: tuple[str, ...]
-    act: Callable[[View, Mapping[str, jax.Array], jax.Array, jax.Array], jax.Array]
+    act: Callable[[View, Mapping[str, jax.Array], jax.Array, jax.Array | int], jax.Array]
 
 
 @dataclass(frozen=True)

@@ -42,12 +42,7 @@ class Checkpoints:
 
     def meta(self) -> dict[str, Any]:
         """What the newest checkpoint says of itself. Raises `ValueError` where there is none, or it is of another version."""
-        number = self.newest
-        if number is None:
-            raise ValueError(
-                f"checkpoint {self.folder}: there is none; make one with `segue pretrain` or `segue finetune`"
-            )
-        meta = self._manager.restore(number, args=ocp.args.Composite(meta=ocp.args.JsonRestore())).meta
+        meta = self._item("meta", ocp.args.JsonRestore())
         if meta.get("format") != FORMAT:
             raise ValueError(
                 f"checkpoint {self.folder}: format {meta.get('format')}, this program reads {FORMAT}; train again"
@@ -56,16 +51,26 @@ class Checkpoints:
 
     def policy(self) -> Any:
         """The newest checkpoint's policy."""
-        restored = self._manager.restore(self.newest, args=ocp.args.Composite(policy=ocp.args.StandardRestore()))
-        return restored.policy
+        return self._item("policy", ocp.args.StandardRestore())
 
     def arrays(self, like: Any) -> Any:
         """The newest checkpoint's arrays, shaped as `like`. Raises `ValueError` that names a leaf that does not fit."""
-        number, raw = self.newest, _raw(like)
-        _check_shapes(self.folder, raw, self._manager.item_metadata(number).arrays)
-        template = ocp.args.StandardRestore(jax.tree.map(ocp.utils.to_shape_dtype_struct, raw))
-        found = self._manager.restore(number, args=ocp.args.Composite(arrays=template)).arrays
+        raw = _raw(like)
+        _check_shapes(self.folder, raw, self._manager.item_metadata(self._number()).arrays)
+        found = self._item("arrays", ocp.args.StandardRestore(jax.tree.map(ocp.utils.to_shape_dtype_struct, raw)))
         return jax.tree.map(lambda x, y: jax.random.wrap_key_data(y) if _is_key(x) else y, like, found)
+
+    def _number(self) -> int:
+        number = self.newest
+        if number is None:
+            raise ValueError(
+                f"checkpoint {self.folder}: there is none; make one with `segue pretrain` or `segue finetune`"
+            )
+        return number
+
+    def _item(self, name: str, how: ocp.args.CheckpointArgs) -> Any:
+        restored: Any = self._manager.restore(self._number(), args=ocp.args.Composite(**{name: how}))
+        return restored[name]
 
     def close(self) -> None:
         """Gives back its threads."""

@@ -43,8 +43,9 @@ def collect(task: Task, recipe: Collect, seed: int, progress: Callable[[int], No
     episode = 0
     try:
         while len(transitions) < recipe.transitions:
-            rng = np.random.default_rng([seed, episode])
-            quality = GOOD if rng.uniform() < recipe.good_share else BAD
+            # Hands take turns so that their shares are exact: drawn at random they differ between seeds more than anything.
+            good = int((episode + 1) * recipe.good_share) > int(episode * recipe.good_share)
+            rng, quality = np.random.default_rng([seed, episode]), GOOD if good else BAD
             transitions += _episode(env, quality, rng, episode_seed(seed, episode), len(transitions))
             episode += 1
             progress(len(transitions))

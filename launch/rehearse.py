@@ -2,7 +2,7 @@
 
 import platform
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
@@ -95,7 +95,7 @@ def rehearse(
     return result
 
 
-def area(scores: list[Mapping[str, Any]], mode: str, env_steps: int) -> float:
+def area(scores: Sequence[Mapping[str, Any]], mode: str, env_steps: int) -> float:
     """Area under the success curve from 0 to `env_steps`, straight lines between evaluations, divided by `env_steps`."""
     x = [row["env_steps"] for row in scores]
     y = [row[mode]["success"] / row[mode]["trials"] for row in scores]

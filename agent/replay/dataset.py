@@ -76,7 +76,7 @@ class Dataset:
         path.parent.mkdir(parents=True, exist_ok=True)
         part = path.with_suffix(".part")
         with open(part, "wb") as file:
-            np.savez(file, info=json.dumps(asdict(self.info)), **self.columns)
+            np.savez(file, allow_pickle=False, info=np.str_(json.dumps(asdict(self.info))), **self.columns)
             file.flush()
             os.fsync(file.fileno())
         part.replace(path)
