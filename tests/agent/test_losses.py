@@ -27,6 +27,16 @@ KEY = jax.random.key(0)
 LOG_2PI = float(np.log(2 * np.pi))
 
 
+def run(loss, params, view, rows):
+    """Loss and metrics, in one program."""
+    return jax.jit(lambda p: loss(p, view, rows, KEY))(params)
+
+
+def slope(loss, params, view, rows):
+    """The loss's gradient, in one program."""
+    return jax.jit(jax.grad(lambda p: loss(p, view, rows, KEY)[0]))(params)
+
+
 def test_the_target_bootstraps_through_truncation_and_not_through_termination():
     view = View(hand_nets(1), hand_state(hand_nets(1), {}), {})
     rows = batch([[0.0]] * 2, [[0.0]] * 2, [2.0, 2.0], [[0.0]] * 2, mask=[1.0, 0.0])
@@ -58,7 +68,7 @@ def test_bc(mean, action):
     nets = hand_nets(1)
     params = {"actor": constant_actor(mean, 2.0)}
     rows = batch([[0.0], [9.0]], [[action], [action]], [0.0, 0.0], [[0.0], [0.0]])
-    loss, metrics = bc.actor(params, View(nets, hand_state(nets, params), {}), rows, KEY)
+    loss, metrics = run(bc.actor, params, View(nets, hand_state(nets, params), {}), rows)
     # z = artanh(a); -log pi = ((z - mean) / 2)^2 / 2 + log 2 + log(2 pi) / 2 + log(1 - a^2), the same in both rows.
     # For mean 0 and a 0.5: z = 0.549306, so 0.037717 + 0.693147 + 0.918939 - 0.287682 = 1.362121.
     by_hand = ((np.arctanh(action) - mean) / 2) ** 2 / 2 + np.log(2) + LOG_2PI / 2 + np.log(1 - action**2)
@@ -80,7 +90,7 @@ def test_sac_critic():
     state = hand_state(nets, {"critic": online}, {"critic": target})
     view = known_view(nets, state, {}, [0.25], -7.0, 2)
     rows = batch([[1.0], [1.0]], [[0.5], [0.5]], [2.0, 2.0], [[3.0], [3.0]], mask=[1.0, 0.0])
-    loss, metrics = sac.critic({"critic": online}, view, rows, KEY)
+    loss, metrics = run(sac.critic, {"critic": online}, view, rows)
     # Q = 1.5, 2.5. Q'(3, 0.25) = 7.5, 9: the smaller is 7.5. No entropy is added, whatever log pi is.
     # Row 1: y = 2 + 0.5 * 7.5 = 5.75: ((1.5 - 5.75)^2 + (2.5 - 5.75)^2) / 2 = (18.0625 + 10.5625) / 2 = 14.3125.
     # Row 2 terminated: y = 2: (0.25 + 0.25) / 2 = 0.25. Their mean is 7.28125.
@@ -93,7 +103,7 @@ def test_sac_critic_gradient():
     online, target = linear_critics([1.0], [1.0], [0.0]), linear_critics([0.0], [0.0], [4.0])
     view = known_view(nets, hand_state(nets, {"critic": online}, {"critic": target}), {}, [0.0], 0.0, 1)
     rows = batch([[1.0]], [[0.5]], [1.0], [[0.0]])
-    gradient = jax.grad(lambda p: sac.critic(p, view, rows, KEY)[0])({"critic": online})
+    gradient = slope(sac.critic, {"critic": online}, view, rows)
     # d(Q - y)^2 / d bias_1 = 2 (1.5 - (1 + 0.5 * 4)) = -3; a target that carried gradient would change it.
     assert gradient["critic"]["bias_1"] == pytest.approx(-3.0, rel=1e-4)
 
@@ -104,7 +114,7 @@ def test_sac_actor():
     state = hand_state(nets, {"critic": critic, "temperature": {"raw": jnp.log(jnp.expm1(0.5))}})
     view = known_view(nets, state, {}, [0.5], -0.8, 2)
     rows = batch([[1.0], [2.0]], [[0.0], [0.0]], [0.0, 0.0], [[0.0], [0.0]])
-    loss, metrics = sac.actor({}, view, rows, KEY)
+    loss, metrics = run(sac.actor, {}, view, rows)
     # Q means: 2 + 1.5 + 0.5 = 4 and 4 + 1.5 + 0.5 = 6, so 5. Loss: 0.5 * -0.8 - 5 = -5.4.
     assert loss == pytest.approx(-5.4, rel=1e-5)
     assert metrics["entropy"] == pytest.approx(0.8)
@@ -116,7 +126,7 @@ def test_sac_actor_climbs_the_critic():
     critic = linear_critics([0.0], [2.0], [0.0])  # Q = 2a
     state = hand_state(nets, {"actor": actor, "critic": critic, "temperature": {"raw": jnp.float32(-100.0)}})
     rows = batch([[0.0]], [[0.0]], [0.0], [[0.0]])
-    gradient = jax.grad(lambda p: sac.actor(p, View(nets, state, {}), rows, KEY)[0])({"actor": actor})
+    gradient = slope(sac.actor, {"actor": actor}, View(nets, state, {}), rows)
     # With no temperature and no spread the loss is -2 tanh(mean): slope -2 (1 - tanh(0.3)^2) = -1.830272.
     assert gradient["actor"]["mean"]["bias"] == pytest.approx(-1.830272, rel=1e-3)
 
@@ -128,17 +138,17 @@ def test_temperature(log_density, by_hand):
     view = known_view(nets, hand_state(nets, params), {}, [0.0], log_density, 2)
     rows = batch([[0.0]] * 2, [[0.0]] * 2, [0.0] * 2, [[0.0]] * 2)
     # 0.5 * (entropy + 1): 0.5 * (0.3 + 1) = 0.65 while there is too much entropy, 0.5 * (-2 + 1) = -0.5 with too little.
-    loss, _ = sac.temperature(params, view, rows, KEY)
+    loss, _ = run(sac.temperature, params, view, rows)
     assert loss == pytest.approx(by_hand, rel=1e-5)
-    slope = jax.grad(lambda p: sac.temperature(p, view, rows, KEY)[0])(params)["temperature"]["raw"]
-    assert np.sign(slope) == np.sign(by_hand)  # a step against it lowers the temperature, or raises it
+    raw = slope(sac.temperature, params, view, rows)["temperature"]["raw"]
+    assert np.sign(raw) == np.sign(by_hand)  # a step against it lowers the temperature, or raises it
 
 
 def conservative(loss, rows, online, target, coef, actions=(0.0,), members=1):
     nets = hand_nets(members)
     state = hand_state(nets, {"critic": online}, {"critic": target})
     view = known_view(nets, state, coef, list(actions), float(np.log(0.25)), len(rows.reward))
-    return loss({"critic": online}, view, rows, KEY)
+    return run(loss, {"critic": online}, view, rows)
 
 
 ONE = batch([[1.0]], [[0.5]], [2.0], [[3.0]], mask=0.0, mc_return=3.0, has_return=1.0)
@@ -159,7 +169,7 @@ def test_cql_uniform_density_grows_with_the_dimension():
     nets = hand_nets(1)
     wide = make_wide_view(nets)
     rows = batch([[1.0]], [[0.5, 0.5, 0.5]], [2.0], [[3.0]], mask=0.0)
-    _, metrics = cql.critic({"critic": wide.state.params["critic"]}, wide, rows, KEY)
+    _, metrics = run(cql.critic, {"critic": wide.state.params["critic"]}, wide, rows)
     # Three dimensions: a uniform density of 1/8. log(8 + 2 * 4) = log 16 = 2.772589.
     assert metrics["gap"] == pytest.approx(2.772589, rel=1e-5)
 
@@ -209,7 +219,7 @@ def test_calql_stops_pushing_down_where_the_bound_holds():
             view = known_view(hand_nets(1), state, COEF, [0.0], 0.0, 1)
             return CALQL.losses["critic"](params, view, rows, KEY)[1]["gap"]
 
-        return jax.grad(gap)({"critic": FLAT})["critic"]["bias_1"][0, 0]
+        return jax.jit(jax.grad(gap))({"critic": FLAT})["critic"]["bias_1"][0, 0]
 
     # Below the bound all weight lies on it: nothing pushes the policy's Q down, and the data's is pushed up: -1.
     # Without a return the push up at the data and down at the actions cancel for a Q that is the same for every action.
@@ -228,4 +238,4 @@ def test_the_penalty_moves_no_policy():
         )
         return cql.critic({"critic": linear_critics([1.0], [1.0], [0.0])}, view, ONE, KEY)[0]
 
-    assert all(np.all(leaf == 0.0) for leaf in jax.tree.leaves(jax.grad(loss)(actor)))
+    assert all(np.all(leaf == 0.0) for leaf in jax.tree.leaves(jax.jit(jax.grad(loss))(actor)))

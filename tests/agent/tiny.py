@@ -1,6 +1,6 @@
 """Networks small enough to work by hand, and data to feed them."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from agent.adopt import first_state, make_nets
+from agent.adopt import adopt, first_state, make_nets
 from agent.heads import Networks
 from agent.types import Batch, Method, Nets, Normalizer, State, Transition, View
 
@@ -28,9 +28,16 @@ def identity(obs: int) -> Normalizer:
 
 
 def tiny_state(nets: Nets, method: Method, seed: int = 0) -> State:
-    """A fresh state with observations as they are."""
-    obs = nets.arguments["actor"][0].shape[-1]
-    return first_state(nets, method, identity(obs), jax.random.key(seed))
+    """A fresh state with observations as they are. The networks' initialisation is compiled once for all methods."""
+    if id(nets) not in _COMPILED:
+        everything = Method(losses={}, frozen=tuple(nets.modules))
+        obs = nets.arguments["actor"][0].shape[-1]
+        _COMPILED[id(nets)] = nets, jax.jit(lambda key: first_state(nets, everything, identity(obs), key))
+    state = _COMPILED[id(nets)][1](jax.random.key(seed))
+    return adopt(nets, method, state, None)
+
+
+_COMPILED: dict[int, tuple[Nets, Callable[[jax.Array], State]]] = {}
 
 
 def batch(

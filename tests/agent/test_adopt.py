@@ -1,0 +1,109 @@
+"""Carrying a state from one method to the next: what is kept, initialised, dropped and copied."""
+
+from dataclasses import replace
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from agent.adopt import adopt, first_state
+from agent.methods import find_method
+from agent.optim import Adam
+from agent.types import Method
+from agent.update import update
+from tests.agent.tiny import assert_same, differs, identity, random_batch, stacked, tiny_nets, tiny_state
+
+NETS = tiny_nets(2, 1)
+SAC, CALQL, BC = (find_method(name) for name in ("sac", "calql", "bc"))
+BATCHES = stacked([random_batch(seed, 4) for seed in range(2)])
+
+
+def pointers(tree):
+    return [leaf.unsafe_buffer_pointer() for leaf in jax.tree.leaves(tree)]
+
+
+@pytest.fixture(scope="module")
+def trained():
+    """A state that Cal-QL has moved: parameters, targets and moments all differ from a fresh one's."""
+    return jax.jit(lambda s: update(NETS, CALQL, s, BATCHES, CALQL.coef)[0])(tiny_state(NETS, CALQL))
+
+
+@pytest.fixture(scope="module")
+def cloned():
+    """What behaviour cloning leaves: an actor alone."""
+    return jax.jit(lambda s: update(NETS, BC, s, BATCHES, {})[0])(tiny_state(NETS, BC))
+
+
+def test_a_method_of_the_same_groups_goes_on_where_the_other_stopped(trained):
+    assert_same(adopt(NETS, SAC, trained, CALQL), trained)
+
+
+def test_groups_are_kept_initialised_and_dropped(cloned, trained):
+    state = adopt(NETS, SAC, cloned, BC)
+    assert set(state.params) == set(state.opt) == {"critic", "actor", "temperature"}
+    assert_same(state.params["actor"], cloned.params["actor"])
+    assert_same(state.opt["actor"], cloned.opt["actor"])
+    assert int(state.opt["critic"][0].count) == 0
+    back = adopt(NETS, BC, trained, CALQL)
+    assert set(back.params) == set(back.opt) == {"actor"}
+    assert back.target == {}
+    assert_same(back.normalizer, trained.normalizer)
+    assert back.update_count == trained.update_count
+
+
+def test_a_target_is_kept_where_there_was_one_and_else_a_copy(cloned, trained):
+    kept = adopt(NETS, SAC, trained, CALQL)
+    assert_same(kept.target["critic"], trained.target["critic"])
+    assert differs(kept.target["critic"], kept.params["critic"])
+    fresh = adopt(NETS, SAC, cloned, BC)
+    assert_same(fresh.target["critic"], fresh.params["critic"])
+    assert not set(pointers(fresh.target["critic"])) & set(pointers(fresh.params["critic"]))
+
+
+def test_an_adopted_state_can_be_donated_without_a_shared_buffer(cloned):
+    state = adopt(NETS, SAC, jax.tree.map(jnp.copy, cloned), BC)
+    assert len(set(pointers((state.params, state.target, state.opt)))) == len(
+        pointers((state.params, state.target, state.opt))
+    )
+    after = jax.jit(lambda s: update(NETS, SAC, s, BATCHES, {})[0], donate_argnums=0)(state)
+    assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(after.params))
+
+
+def test_moments_are_kept_only_for_an_equal_optimiser(trained):
+    faster = replace(SAC, optimizer={"critic": Adam(1e-2)})
+    state = adopt(NETS, faster, trained, CALQL)
+    assert int(state.opt["critic"][0].count) == 0
+    assert not any(leaf.any() for leaf in jax.tree.leaves(state.opt["critic"][0].mu))
+    assert_same(state.opt["actor"], trained.opt["actor"])
+    assert_same(state.params, trained.params)
+    again = adopt(
+        NETS, replace(SAC, optimizer={"critic": Adam(3e-4)}), trained, CALQL
+    )  # the same numbers, another object
+    assert_same(again.opt["critic"], trained.opt["critic"])
+
+
+def test_a_phase_may_reset_all_moments(trained):
+    state = adopt(NETS, SAC, trained, CALQL, keep_moments=False)
+    assert [int(state.opt[group][0].count) for group in sorted(state.opt)] == [0, 0, 0]
+    assert_same(state.params, trained.params)
+
+
+def test_a_group_that_is_frozen_for_a_while_loses_its_moments_and_keeps_its_numbers(trained):
+    frozen = Method(losses={"actor": SAC.losses["actor"]}, frozen=("critic", "temperature"))
+    between = adopt(NETS, frozen, trained, CALQL)
+    assert set(between.opt) == {"actor"}
+    assert_same(between.params, trained.params)
+    after = adopt(NETS, SAC, between, frozen)
+    assert int(after.opt["critic"][0].count) == 0
+    assert_same(after.params, trained.params)
+
+
+def test_a_group_starts_the_same_whatever_else_the_method_trains():
+    nets = tiny_nets(2, 1, actor_hidden=(4,), critic_hidden=(4,))
+
+    def actor(method, seed):
+        return jax.jit(lambda key: first_state(nets, method, identity(2), key).params["actor"])(jax.random.key(seed))
+
+    assert_same(actor(BC, 4), actor(SAC, 4))
+    assert differs(actor(BC, 4), actor(BC, 5))
