@@ -18,7 +18,7 @@ from matplotlib.ticker import MaxNLocator
 
 INK = "#010203"  # drawn in this colour, it becomes the page's own text colour
 COLOURS = {"offline": "#8577c4", "wsrl": "#158a9c", "rlpd": "#dd7a26"}  # told apart in print and by the colour-blind
-LOOK = {
+LOOK: dict[Any, Any] = {
     "svg.fonttype": "none",
     "svg.hashsalt": "segue",
     "font.size": 10,
@@ -54,6 +54,7 @@ h3{font-size:1rem;margin:1.4em 0 .4em}
 p{max-width:76ch;margin:.5em 0 .9em} .kicker,.note,figcaption,.small{color:var(--soft);font-size:.875rem}
 .kicker{text-transform:uppercase;letter-spacing:.07em;margin:0} .lead{font-size:1.14rem}
 section{background:var(--card);border:1px solid var(--line);border-radius:12px;padding:24px 26px;margin:20px 0}
+section>:last-child{margin-bottom:0}
 nav{margin:22px 0 0;font-size:.9rem;display:flex;flex-wrap:wrap;gap:6px 18px} a{color:var(--wsrl)}
 .cards{display:grid;grid-template-columns:repeat(3,1fr);gap:14px;margin:22px 0}
 .card{background:var(--card);border:1px solid var(--line);border-top:4px solid var(--c);border-radius:12px;padding:14px 18px}
@@ -68,11 +69,13 @@ nav{margin:22px 0 0;font-size:.9rem;display:flex;flex-wrap:wrap;gap:6px 18px} a{
 figure{margin:0} svg{display:block;width:100%;height:auto} svg text{font-family:inherit!important}
 video{width:100%;border-radius:8px;background:#000;display:block;margin-bottom:6px}
 .scroll{overflow-x:auto} table{border-collapse:collapse;width:100%;font-variant-numeric:tabular-nums;font-size:.94rem}
-th,td{text-align:left;padding:8px 14px 8px 0;border-bottom:1px solid var(--line);vertical-align:top}
-th{font-weight:600;font-size:.84rem;color:var(--soft)} td b{font-size:1.06rem} td .small{display:block;white-space:nowrap}
-tr.paper td{background:color-mix(in srgb,var(--line) 40%,transparent)} tr.paper td:first-child{padding-left:8px}
-tr.total td{border-top:2px solid var(--soft)}
-.key{display:inline-flex;align-items:center;gap:7px;margin:0 18px 6px 0;font-size:.875rem;color:var(--soft)}
+th,td{text-align:left;padding:8px 10px;border-bottom:1px solid var(--line);vertical-align:top}
+th{font-weight:600;font-size:.84rem;color:var(--soft)} td b{font-size:1.06rem} td .small{display:block}
+td:first-child{min-width:7.5em}
+tr.paper td{background:color-mix(in srgb,var(--line) 40%,transparent)}
+tr:not(.total)+tr.total td{border-top:2px solid var(--soft)}
+.key{display:inline-flex;vertical-align:middle;
+ align-items:center;gap:7px;margin:0 18px 6px 0;font-size:.875rem;color:var(--soft)}
 .key:before{content:"";width:20px;height:4px;border-radius:2px;background:var(--c)}
 .key.box:before{width:13px;height:13px;border-radius:3px}
 .key.hollow:before{background:none;border:1.5px solid var(--soft)}
@@ -80,8 +83,8 @@ tr.total td{border-top:2px solid var(--soft)}
 .grid{max-width:460px} .grid text{font-size:10px;fill:var(--soft)} .grid .sum{font-weight:600;fill:var(--ink)}
 .grid .no{fill:none;stroke:var(--soft);stroke-opacity:.55} .grid .yes{fill:var(--c);stroke:var(--c)}
 .grid .fault{fill:none;stroke:var(--warnline);stroke-width:2}
-details summary{cursor:pointer;font-weight:600} pre{overflow-x:auto;font-size:.8rem;line-height:1.45}
-code{font-size:.92em} td.text{max-width:46ch;overflow-wrap:anywhere}
+details{margin:.6em 0} details summary{cursor:pointer;font-weight:600} pre{overflow-x:auto;font-size:.8rem;line-height:1.45}
+code{font-size:.92em;white-space:nowrap} td.text{max-width:46ch;overflow-wrap:anywhere}
 @media (max-width:640px){main{padding:22px 12px 40px} section{padding:18px 14px} h1{font-size:1.55rem}
  .cards{grid-template-columns:1fr;gap:10px} .card b{font-size:1.9rem}}
 @media print{:root{color-scheme:light;--ink:#000;--soft:#444;--line:#ccc;--page:#fff;--card:#fff;--warn:#fff;
@@ -140,6 +143,7 @@ def lines(
         if start:
             axes.axvline(0, color=INK, lw=0.9, ls=(0, (4, 3)), alpha=0.6)
         if rate:
+            axes.set_xlim(left=0)
             axes.set_ylim(-0.03, 1.03)
             axes.yaxis.set_major_formatter(lambda value, _: f"{100 * value:.0f} %")
         if not drawn:
@@ -191,7 +195,7 @@ def mean_curve(curves: Sequence[Curve]) -> Curve:
     """The mean over seeds, each interpolated linearly, as far as all of them go."""
     last = min(max(c.x) for c in curves)
     x = np.unique([v for c in curves for v in c.x if v <= last])
-    return Curve(x, np.mean([np.interp(x, c.x, c.y) for c in curves], axis=0))
+    return Curve(x.tolist(), np.mean([np.interp(x, c.x, c.y) for c in curves], axis=0).tolist())
 
 
 def thinned(x: Sequence[float], y: Sequence[float]) -> Curve:
@@ -206,8 +210,8 @@ def _panel(title: str, xlabel: str, width_in: float, height_in: float) -> tuple[
     axes = figure.add_subplot()
     axes.set_title(title)
     axes.set_xlabel(xlabel)
-    axes.xaxis.set_major_locator(MaxNLocator(5))
-    axes.xaxis.set_major_formatter(lambda value, _: f"{value:,.0f}")
+    axes.xaxis.set_major_locator(MaxNLocator(6, steps=[1, 2, 5, 10]))
+    axes.xaxis.set_major_formatter(lambda value, _: f"{value:,.0f}".replace("-", "−"))
     return figure, axes
 
 

@@ -211,16 +211,21 @@ def summary(runs: Sequence[Run]) -> str:
         if missing
         else ""
     )
-    steps = num(max(r.result["env_steps"] if r.result else last_step(r, "wsrl") for r in runs))
     said = {stage: f"<b>{c[0]} of {c[1]}</b>" if c else "<b>not tested yet</b>" for stage, c in count.items()}
+    done = {method: num(max(last_step(run, method) for run in runs)) for method in METHODS}
+    same = f"and tested so far after {done['rlpd']} steps" if missing else "and the same steps"
     lead = (
-        f"Pre-trained offline on scripted data, the policy succeeds in {said['offline']} trials on the simulated arm."
-        f" After {steps} environment steps of fine-tuning with WSRL, {num(runs[0].warm_up)} of them warm-up, it succeeds in"
-        f" {said['finetuned']}. The baseline RLPD, given the same data and the same steps, succeeds in {said['rlpd']}."
+        (f"{len(runs)} runs with different seeds, counted together. " if len(runs) > 1 else "")
+        + f"Pre-trained offline on scripted data, the policy succeeds in {said['offline']} trials on the simulated arm."
+        f" After {done['wsrl']} environment steps of fine-tuning with WSRL, the first {num(runs[0].warm_up)} of them warm-up,"
+        f" it succeeds in {said['finetuned']}. The baseline RLPD, given the same data {same}, succeeds in {said['rlpd']}."
     )
     cards = "".join(card(runs, mode, stage) for stage in STAGES)
     return (
         f'{warn}<p class="lead">{lead} {lowest(runs, mode)}</p><div class="cards">{cards}</div>'
+        "<p>Cal-QL learns from the recorded data alone. WSRL goes on from there: the frozen policy first collects a warm-up,"
+        " then policy and critics train on what the arm does now, without the old data. RLPD starts from nothing and learns"
+        " from new and old data, half and half.</p>"
         f'<p class="note">Headline figures use {MODE_SAID[mode]}; the other way of acting stands beside it throughout. Trials'
         " start from the same fixed poses each time. Shaded bars are 95 % Clopper-Pearson intervals: with 20 trials,"
         " a few successes more or less are chance.</p>"
@@ -255,9 +260,10 @@ def lowest(runs: Sequence[Run], mode: str) -> str:
         return ""
     score, step, run = min(rows, key=lambda r: r[0]["success"] / max(r[0]["trials"], 1))
     of = f" ({esc(run.label)})" if len(runs) > 1 else ""
-    return (
-        f"WSRL's lowest evaluation on the way was {score['success']} of {score['trials']}, after {num(step)} steps{of}."
-    )
+    low = f"{score['success']} of {score['trials']}"
+    if step == 0:
+        return f"No evaluation of WSRL fell below the {low} it began with{of}."
+    return f"WSRL's lowest evaluation on the way was {low}, after {num(step)} steps{of}."
 
 
 def paper_table(runs: Sequence[Run]) -> str:
@@ -301,7 +307,7 @@ def curves(runs: Sequence[Run]) -> str:
         " One thin line a seed, the mean thick." if len(runs) > 1 else " Bands are 95 % intervals of each evaluation."
     )
     return (
-        key(METHODS) + '<span class="key shade">warm-up: the frozen policy collects, nothing is trained</span>'
+        key(METHODS) + '<span class="key shade">warm-up of WSRL: the frozen policy collects, nothing is trained</span>'
         f'<div class="pair">{panels}</div><p class="note">Success in the fixed trials. Warm-up steps count.{seeds} At step 0'
         " WSRL is the offline policy and RLPD is untrained.</p>"
         + (
@@ -316,7 +322,8 @@ def curves(runs: Sequence[Run]) -> str:
 def trials(runs: Sequence[Run]) -> str:
     """A grid of outcomes per run, mode and method, and where the failures ended."""
     text = (
-        "<p>Each column is one fixed start pose, each row an evaluation after so many environment steps.</p>"
+        "<p>Each column is one fixed start pose, each row an evaluation after so many environment steps. WSRL's row 0 is the"
+        " policy before fine-tuning.</p>"
         + key(METHODS, "box")
         + '<span class="key box hollow">no success (thick edge: stopped by a fault)</span>'
     )
@@ -355,17 +362,25 @@ def failures(runs: Sequence[Run]) -> str:
 
 def videos(runs: Sequence[Run], out: Path) -> str:
     """The films, by relative name."""
-    text = ""
+    text, absent = "", []
     for run in runs:
         films = ""
         for name, said in (("before", "Before: offline Cal-QL"), ("after", "After: WSRL")):
             path = run.folder / f"{name}.mp4"
+            if not path.exists():
+                absent.append(f"{name}.mp4 ({run.label})")
+                continue
             source = quote(os.path.relpath(path.resolve(), out.resolve().parent).replace(os.sep, "/"))
             film = f'<video controls muted loop playsinline preload="metadata" src="{esc(source)}#t=0.01"></video>'
-            absent = f"<p class='note'>No {name}.mp4: it was not asked for, or this machine can draw no pictures.</p>"
-            films += f"<figure>{film if path.exists() else absent}<figcaption>{said}</figcaption></figure>"
-        text += (f"<h3>{esc(run.label)}</h3>" if len(runs) > 1 else "") + f'<div class="pair">{films}</div>'
-    return text + '<p class="note">One fixed trial in real time: the scene, and the two wrist cameras beside it.</p>'
+            films += f"<figure>{film}<figcaption>{said}</figcaption></figure>"
+        if films:
+            text += (f"<h3>{esc(run.label)}</h3>" if len(runs) > 1 else "") + f'<div class="pair">{films}</div>'
+    if text:
+        text += '<p class="note">One fixed trial in real time: the scene, and the two wrist cameras beside it.</p>'
+    if absent:
+        why = "no film was asked for, this machine can draw no pictures, or the run is unfinished"
+        text += f'<p class="note">Not there: {esc(", ".join(absent))}; {why}.</p>'
+    return text
 
 
 def inside(runs: Sequence[Run]) -> str:
@@ -413,7 +428,7 @@ def shrunk(runs: Sequence[Run]) -> str:
     if not items:
         return "<p>Nothing: sizes and counts are the paper's.</p>"
     rows = [tr([esc(i.get("what")), num(i.get("paper")), num(i.get("here"))]) for i in items]
-    return "<p>So that it ends in minutes, this run is smaller than the paper's:</p>" + table(
+    return "<p>So that it ends in minutes, this run departs from the paper's numbers:</p>" + table(
         ["", "paper", "here"], rows
     )
 
@@ -479,6 +494,9 @@ def trend(rows: Sequence[Mapping[str, Any]]) -> Curve:
 
 
 def last_step(run: Run, method: str) -> int:
+    """Environment steps at the last evaluation; of a finished run, all that it took."""
+    if run.result is not None:
+        return run.result["env_steps"]
     return max((row["env_steps"] for row in run.logs[f"{method}/scores"]), default=0)
 
 
@@ -488,7 +506,7 @@ def acting(runs: Sequence[Run], mode: str) -> str:
 
 def interval(score: Mapping[str, Any]) -> str:
     low, high = score["ci95"]
-    return f"95 %: {100 * low:.0f}–{100 * high:.0f} %"
+    return f"95\u00a0%: {100 * low:.0f}–{100 * high:.0f}\u00a0%"
 
 
 def clock(result: Mapping[str, Any]) -> str:

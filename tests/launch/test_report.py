@@ -166,7 +166,7 @@ def test_the_page_stands_alone(tmp_path):
     assert all(ref.startswith("#") for ref in page.refs), page.refs
     assert len(set(page.ids)) == len(page.ids)
     assert {ref[1:] for ref in page.refs} <= set(page.ids)
-    assert "No before.mp4" in page.text
+    assert "Not there: before.mp4 (seed 0), after.mp4 (seed 0)" in page.text
 
 
 def test_the_same_run_gives_the_same_page(tmp_path):
@@ -215,9 +215,15 @@ def test_an_unfinished_run_says_so_and_shows_what_there_is(tmp_path):
         "Unfinished.",
         "13 of 20",
         "20 of 20",
-        "RLPD, given the same data and the same steps, succeeds in not",
+        "so far after 0 steps, succeeds in not tested yet",
     ):
         assert words in page.text, words
+
+
+def test_a_run_without_a_drop_says_so(tmp_path):
+    run = make_run(tmp_path / "run", wsrl=(13, 13, 15, 18, 19, 20, 20))
+    write_report([run], tmp_path / "page.html")
+    assert "No evaluation of WSRL fell below the 13 of 20 it began with." in read(tmp_path / "page.html").text
 
 
 def test_a_run_that_has_only_begun_makes_a_page(tmp_path):
