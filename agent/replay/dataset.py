@@ -87,10 +87,10 @@ class Dataset:
         if not path.is_file():
             raise ValueError(f"data set {path}: there is no such file; make one with `segue collect --out DIR`")
         try:
-            with np.load(path, allow_pickle=False) as file:
+            with open(path, "rb") as opened, np.load(opened, allow_pickle=False) as file:
                 columns = {name: file[name] for name in file.files}
             info = DatasetInfo(**json.loads(str(columns.pop("info"))))
-        except (OSError, ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile) as error:
+        except (OSError, ValueError, KeyError, TypeError, EOFError, RuntimeError, zipfile.BadZipFile) as error:
             raise ValueError(
                 f"data set {path}: not a data set of this program or damaged ({error}); make it again with `segue collect`"
             ) from error
@@ -104,18 +104,19 @@ class Dataset:
             )
         want = {f"{kind}/{name}": shape for kind in ("obs", "next_obs") for name, shape in obs_shapes.items()}
         want |= {"action": (action_dim,), "reward": (), "terminated": (), "truncated": ()}
-        for name, shape in want.items():
+        for name in want:
             if name not in self.columns:
                 raise ValueError(f"data set: column {name!r} is missing; collect or import it again")
-            found = self.columns[name].shape
-            if found != (len(self), *shape):
+        rows = self.columns["action"].shape[:1]
+        for name, shape in want.items():
+            values = self.columns[name]
+            if values.shape != (*rows, *shape):
                 raise ValueError(
-                    f"data set: {name} has shape {found}, the task wants {(len(self), *shape)}; "
+                    f"data set: {name} has shape {values.shape}, the task wants {(*rows, *shape)}; "
                     "use data of this task with the same observations"
                 )
-            values = self.columns[name]
             if np.issubdtype(values.dtype, np.floating) and not np.isfinite(values).all():
-                row = int(np.argwhere(~np.isfinite(values.reshape(len(self), -1)).all(axis=1))[0, 0])
+                row = int(np.argwhere(~np.isfinite(values.reshape(len(values), -1)).all(axis=1))[0, 0])
                 raise ValueError(f"data set: {name} is not finite in row {row}; remove that episode")
         if not len(self):
             raise ValueError("data set: it has no transitions; collect some")

@@ -1,6 +1,6 @@
 """Networks small enough to work by hand, and data to feed them."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,8 +16,8 @@ OFFSET = 100.0  # keeps a linear function on the side of the relu that passes
 
 
 def tiny_nets(obs: int = 2, action: int = 1, **options: Any) -> Nets:
-    """Two hidden layers of 8, three critics, two per target, a learning rate that shows in one step."""
-    sizes = {"actor_hidden": (8, 8), "critic_hidden": (8, 8), "critics": 3}
+    """One hidden layer of 8, three critics, two per target, a learning rate that shows in one step."""
+    sizes = {"actor_hidden": (8,), "critic_hidden": (8,), "critics": 3}
     networks = Networks(**{**sizes, **{k: options.pop(k) for k in list(options) if k in Networks.__dataclass_fields__}})
     return make_nets({"x": (obs,)}, action, networks, **options)
 
@@ -28,16 +28,15 @@ def identity(obs: int) -> Normalizer:
 
 
 def tiny_state(nets: Nets, method: Method, seed: int = 0) -> State:
-    """A fresh state with observations as they are. The networks' initialisation is compiled once for all methods."""
-    if id(nets) not in _COMPILED:
-        everything = Method(losses={}, frozen=tuple(nets.modules))
-        obs = nets.arguments["actor"][0].shape[-1]
-        _COMPILED[id(nets)] = nets, jax.jit(lambda key: first_state(nets, everything, identity(obs), key))
-    state = _COMPILED[id(nets)][1](jax.random.key(seed))
+    """A state for `method` with normal parameters and observations as they are; initialisers take long to compile."""
+    obs = nets.arguments["actor"][0].shape[-1]
+    everything = Method(losses={}, frozen=tuple(nets.modules))
+    shapes = jax.eval_shape(lambda key: first_state(nets, everything, identity(obs), key), jax.random.key(0)).params
+    leaves, structure = jax.tree.flatten(shapes)
+    rng = np.random.default_rng(seed)
+    params = jax.tree.unflatten(structure, [jnp.asarray(rng.normal(0.1, 0.5, x.shape), jnp.float32) for x in leaves])
+    state = State(params, {}, {}, identity(obs), jnp.int32(0), jax.random.key(seed))
     return adopt(nets, method, state, None)
-
-
-_COMPILED: dict[int, tuple[Nets, Callable[[jax.Array], State]]] = {}
 
 
 def batch(

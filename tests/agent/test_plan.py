@@ -1,0 +1,189 @@
+"""Plans: what each bridge makes of two phases, what is refused and how, and that a method or a bridge is one file."""
+
+import sys
+from dataclasses import replace
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+import agent.bridges
+import agent.methods
+from agent.bridges import bridge_names, find_bridge
+from agent.methods import find_method, method_names
+from agent.plan import check_method, plan
+from agent.policy import SAMPLE
+from agent.types import Behavior, Method, Phase
+from agent.update import update
+from tests.agent.tiny import assert_close, random_batch, stacked, tiny_nets, tiny_state
+
+OFFLINE = Phase("offline", find_method("calql"), updates=100, shares={"offline": 1.0})
+ONLINE = Phase("online", find_method("sac"), env_steps=1000, utd=4, collect=SAMPLE)
+NO_LOSS = find_method("sac").losses
+
+
+def test_direct_is_both_phases_as_they_are():
+    assert plan(OFFLINE, find_bridge("direct"), ONLINE) == (OFFLINE, ONLINE)
+
+
+def test_warm_up_collects_with_the_frozen_policy_and_counts_its_steps():
+    before, collect, after = plan(OFFLINE, find_bridge("warm_up", {"steps": 300}), ONLINE)
+    assert before == OFFLINE
+    assert (collect.env_steps, collect.method, collect.minibatches, collect.collect) == (300, None, 0, SAMPLE)
+    assert after == replace(ONLINE, env_steps=700)
+    assert after.minibatches == 2800  # four for every step after the warm-up
+    assert after.shares == {"online": 1.0}  # no data is retained
+
+
+def test_rlpd_has_no_pretraining_and_half_of_each_batch_from_the_data():
+    (only,) = plan(OFFLINE, find_bridge("rlpd"), ONLINE)
+    assert only == replace(ONLINE, shares={"offline": 0.5, "online": 0.5})
+
+
+@given(
+    bridge=st.sampled_from(["direct", "warm_up", "rlpd"]),
+    steps=st.integers(1, 50),
+    env_steps=st.integers(-5, 60),
+    updates=st.integers(-5, 60),
+    utd=st.integers(0, 4),
+    batch_size=st.integers(0, 8),
+)
+def test_a_plan_takes_exactly_the_steps_it_was_given_or_is_refused_in_a_sentence(
+    bridge, steps, env_steps, updates, utd, batch_size
+):
+    settings = {"steps": steps} if bridge == "warm_up" else {}
+    offline = replace(OFFLINE, updates=updates)
+    online = replace(ONLINE, env_steps=env_steps, utd=utd, batch_size=batch_size)
+    fits = env_steps > 0 and utd > 0 and batch_size > 0
+    fits = fits and (bridge == "rlpd" or updates > 0) and (bridge != "warm_up" or steps < env_steps)
+    if not fits:
+        with pytest.raises(ValueError, match=r"\A.*phase.*\Z") as refusal:
+            plan(offline, find_bridge(bridge, settings), online)
+        assert "\n" not in str(refusal.value)
+        return
+    phases = plan(offline, find_bridge(bridge, settings), online)
+    assert sum(p.env_steps for p in phases) == env_steps
+    assert phases[-1].minibatches == utd * phases[-1].env_steps
+    assert len({p.name for p in phases}) == len(phases)
+
+
+LOST = Behavior(("guide",), SAMPLE.act)
+REFUSED = {
+    "negative count": (replace(ONLINE, env_steps=-1), "count is negative"),
+    "no minibatch": (replace(ONLINE, utd=0), "count is negative or a batch empty"),
+    "empty batch": (replace(ONLINE, batch_size=0), "count is negative or a batch empty"),
+    "two budgets": (replace(ONLINE, updates=5), "both env_steps and updates"),
+    "no budget": (replace(ONLINE, env_steps=0), "neither env_steps nor updates"),
+    "nothing acts": (replace(ONLINE, collect=None), "nothing acts"),
+    "shares too large": (replace(ONLINE, shares={"online": 0.9, "offline": 0.2}), "do not add up to 1"),
+    "shares below zero": (replace(ONLINE, shares={"online": 1.5, "offline": -0.5}), "do not add up to 1"),
+    "no shares": (replace(ONLINE, shares={}), "do not add up to 1"),
+    "shares not numbers": (replace(ONLINE, shares={"online": float("nan")}), "do not add up to 1"),
+    "unknown source": (replace(ONLINE, shares={"on-line": 1.0}), "'on-line'"),
+    "offline on online data": (replace(ONLINE, env_steps=0, updates=5, collect=None), "the data set only"),
+    "unknown coefficient": (replace(ONLINE, coef={"beta": 1.0}), "no coefficient 'beta'; it has none"),
+    "coefficients there are": (
+        replace(ONLINE, method=find_method("cql"), coef={"beta": 1.0}),
+        "it has conservative, sampled_actions",
+    ),
+    "acts without a network": (replace(ONLINE, collect=LOST), "group 'guide'"),
+    "two losses": (
+        replace(ONLINE, method=Method({"actor": NO_LOSS["actor"], ("critic", "actor"): NO_LOSS["critic"]})),
+        "group 'actor' has two losses",
+    ),
+    "frozen with a loss": (
+        replace(ONLINE, method=Method(NO_LOSS, frozen=("critic",))),
+        "'critic' is frozen and has a loss",
+    ),
+    "cadence of nothing": (replace(ONLINE, method=Method(NO_LOSS, cadence={"value": "once"})), "cadence names 'value'"),
+    "target of nothing": (replace(ONLINE, method=Method(NO_LOSS, targets={"value": "held"})), "targets names 'value'"),
+}
+
+
+@pytest.mark.parametrize("case", REFUSED)
+def test_a_phase_that_cannot_run_is_refused_in_one_sentence(case):
+    phase, words = REFUSED[case]
+    with pytest.raises(ValueError) as refusal:  # noqa: PT011 - the words are compared as they are
+        plan(OFFLINE, find_bridge("direct"), phase)
+    assert words in str(refusal.value)
+    assert "phase 'online'" in str(refusal.value)
+    assert "\n" not in str(refusal.value)
+
+
+def test_a_bridge_that_returns_nothing_is_refused():
+    with pytest.raises(ValueError, match="returned no phase"):
+        plan(OFFLINE, lambda offline, online: (), ONLINE)
+
+
+def test_every_method_there_is_makes_sense():
+    assert {"bc", "sac", "cql", "calql"} <= set(method_names())
+    for name in method_names():
+        check_method(find_method(name))
+
+
+@pytest.mark.parametrize(
+    ("ask", "words"),
+    [
+        (lambda: find_method("td9"), r"method 'td9' is unknown; choose one of .*calql"),
+        (lambda: find_bridge("ferry"), r"bridge 'ferry' is unknown; choose one of .*rlpd"),
+        (lambda: find_bridge("direct", {"steps": 5}), r"bridge 'direct' has no setting 'steps'; it has none"),
+        (lambda: find_bridge("warm_up", {"step": 5}), r"bridge 'warm_up' has no setting 'step'; it has steps"),
+        (lambda: find_bridge("warm_up", {"steps": 0}), r"steps is 0; give at least 1"),
+        (lambda: find_bridge("rlpd", {"offline_share": 1.0}), r"offline_share is 1.0; give a number between"),
+        (lambda: find_bridge("warm_up", {"steps": 1000})(OFFLINE, ONLINE), r"1000 steps leave nothing of .* 1000"),
+    ],
+)
+def test_unknown_names_and_impossible_settings_are_answered_with_a_remedy(ask, words):
+    with pytest.raises(ValueError, match=words) as refusal:
+        ask()
+    assert "\n" not in str(refusal.value)
+
+
+TOY_METHOD = '''
+"""Pulls the policy's mode towards zero."""
+import jax.numpy as jnp
+from agent.types import Method
+
+def actor(params, view, batch, key):
+    return view.coef["pull"] * jnp.mean(view.pi(batch.obs, params).mean ** 2), {}
+
+METHOD = Method(losses={"actor": actor}, coef={"pull": 2.0})
+'''
+TOY_BRIDGE = '''
+"""The offline phase twice."""
+from dataclasses import dataclass, replace
+
+@dataclass(frozen=True)
+class Bridge:
+    times: int = 2
+
+    def __call__(self, offline, online):
+        return *(replace(offline, name=f"offline {i}") for i in range(self.times)), online
+'''
+
+
+def test_a_method_and_a_bridge_are_one_file_each(tmp_path, monkeypatch):
+    for package, name, text in ((agent.methods, "toy", TOY_METHOD), (agent.bridges, "twice", TOY_BRIDGE)):
+        (tmp_path / package.__name__).mkdir()
+        (tmp_path / package.__name__ / f"{name}.py").write_text(text)
+        monkeypatch.setattr(package, "__path__", [*package.__path__, str(tmp_path / package.__name__)])
+        monkeypatch.setitem(sys.modules, f"{package.__name__}.{name}", None)  # removed again when the test ends
+        monkeypatch.delitem(sys.modules, f"{package.__name__}.{name}")
+    assert "toy" in method_names()
+    assert "twice" in bridge_names()
+    method = find_method("toy")
+    phases = plan(replace(OFFLINE, method=method), find_bridge("twice", {"times": 3}), ONLINE)
+    assert [p.name for p in phases] == ["offline 0", "offline 1", "offline 2", "online"]
+
+    nets = tiny_nets(2, 1)
+    rows, state = stacked([random_batch(0, 8)]), tiny_state(nets, method)
+    step = jax.jit(lambda s: update(nets, method, s, rows, method.coef))
+    losses = []
+    for _ in range(5):
+        state, metrics = step(state)
+        losses.append(float(metrics["actor/loss"]))
+    assert np.all(np.diff(losses) < 0)
+    assert_close(state.update_count, jnp.int32(5))
