@@ -80,7 +80,7 @@ tr:not(.total)+tr.total td{border-top:2px solid var(--soft)}
 .key.box:before{width:13px;height:13px;border-radius:3px}
 .key.hollow:before{background:none;border:1.5px solid var(--soft)}
 .key.shade:before{height:13px;background:var(--soft);opacity:.25}
-.grid{max-width:460px} .grid text{font-size:10px;fill:var(--soft)} .grid .sum{font-weight:600;fill:var(--ink)}
+.grid text{font-size:10px;fill:var(--soft)} .grid .sum{font-weight:600;fill:var(--ink)}
 .grid .no{fill:none;stroke:var(--soft);stroke-opacity:.55} .grid .yes{fill:var(--c);stroke:var(--c)}
 .grid .fault{fill:none;stroke:var(--warnline);stroke-width:2}
 details{margin:.6em 0} details summary{cursor:pointer;font-weight:600} pre{overflow-x:auto;font-size:.8rem;line-height:1.45}
@@ -127,27 +127,37 @@ def success_curves(name: str, title: str, curves: Mapping[str, Sequence[Curve]],
 
 
 def lines(
-    name: str, title: str, xlabel: str, curves: Mapping[str, Sequence[Curve]], start: bool = False, rate: bool = False
+    name: str,
+    title: str,
+    xlabel: str,
+    curves: Mapping[str, Sequence[Curve]],
+    start: bool = False,
+    rate: bool = False,
+    log: bool = False,
 ) -> str:
     """Any quantity by stage, one thin line a seed.
 
     Args:
         start: mark x = 0, where fine-tuning begins.
         rate: y is a share; the axis is 0..100 %.
+        log: y spans orders of magnitude, as long as all of it is positive.
     """
     with mpl.rc_context(LOOK):
         figure, axes = _panel(title, xlabel, 4.0, 2.7)
         drawn = [(stage, curve) for stage, seeds in curves.items() for curve in seeds if len(curve.x)]
         for stage, curve in drawn:
-            _line(axes, curve, COLOURS[stage], alone=len(curves[stage]) == 1)
+            _line(axes, curve, COLOURS[stage], alone=len(curves[stage]) == 1, marker="o" if len(curve.x) == 1 else "")
         if start:
             axes.axvline(0, color=INK, lw=0.9, ls=(0, (4, 3)), alpha=0.6)
         if rate:
             axes.set_xlim(left=0)
             axes.set_ylim(-0.03, 1.03)
             axes.yaxis.set_major_formatter(lambda value, _: f"{100 * value:.0f} %")
+        if log and drawn and min(y for _, curve in drawn for y in curve.y) > 0:
+            axes.set_yscale("log")
         if not drawn:
-            axes.text(0.5, 0.5, "nothing was recorded", ha="center", va="center", transform=axes.transAxes)
+            axes.set_xticks([])
+            axes.text(0.5, 0.5, "not enough to draw yet", ha="center", va="center", transform=axes.transAxes)
         return _svg(figure, name, title)
 
 
@@ -186,7 +196,8 @@ def trial_grid(rows: Sequence[tuple[str, Sequence[Mapping[str, Any]]]], method: 
         count = f"{sum(o['success'] for o in outcomes)}/{len(outcomes)}"
         parts.append(f'<text class="sum" x="{left + cell * columns + 2}" y="{y + 11}">{count}</text>')
     return (
-        f'<svg class="grid {method}" viewBox="0 0 {width} {height}" role="img" aria-label="outcome of each trial">'
+        f'<svg class="grid {method}" viewBox="0 0 {width} {height}" style="max-width:{1.1 * width:.0f}px"'
+        f' role="img" aria-label="outcome of each trial">'
         f"{''.join(parts)}</svg>"
     )
 

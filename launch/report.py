@@ -25,6 +25,7 @@ PAPER_COST = {
     "finetuned": "5k warm-up + 3k actor steps, 18 min",
     "rlpd": "20k actor steps, 50 min",
 }
+METRICS = {"critic/q": "Q value", "actor/entropy": "Policy entropy (nats)", "critic/loss": "Critic loss (TD error)"}
 SINCE = "updates since fine-tuning began"
 TREND_EPISODES = 20  # a running mean over as many training episodes as an evaluation has trials
 
@@ -376,7 +377,10 @@ def videos(runs: Sequence[Run], out: Path) -> str:
         if films:
             text += (f"<h3>{esc(run.label)}</h3>" if len(runs) > 1 else "") + f'<div class="pair">{films}</div>'
     if text:
-        text += '<p class="note">One fixed trial in real time: the scene, and the two wrist cameras beside it.</p>'
+        text += (
+            '<p class="note">In real time: the scene, and the two wrist cameras beside it. Filmed is the first start that'
+            " failed before and succeeds after, or start 0 where there is none: the films are picked, the grids are not.</p>"
+        )
     if absent:
         why = "no film was asked for, this machine can draw no pictures, or the run is unfinished"
         text += f'<p class="note">Not there: {esc(", ".join(absent))}; {why}.</p>'
@@ -386,22 +390,20 @@ def videos(runs: Sequence[Run], out: Path) -> str:
 def inside(runs: Sequence[Run]) -> str:
     """What the networks did, on an axis that has 0 where fine-tuning begins."""
     panels = ""
-    for metric, title in (
-        ("critic/q", "Q value"),
-        ("actor/entropy", "Policy entropy (nats)"),
-        ("critic/loss", "Critic loss"),
-    ):
+    for metric, title in METRICS.items():
         of = {
             stage: [metric_curve(run, folder, metric) for run in runs]
             for stage, folder in (("offline", "pretrain"), ("wsrl", "wsrl"), ("rlpd", "rlpd"))
         }
-        panels += f"<figure>{lines(metric.replace('/', '-'), title, SINCE, of, start=True)}</figure>"
+        drawn = lines(metric.replace("/", "-"), title, SINCE, of, start=True, log=metric == "critic/loss")
+        panels += f"<figure>{drawn}</figure>"
     of = {method: [trend(run.logs[f"{method}/episodes"]) for run in runs] for method in METHODS}
     panels += f"<figure>{lines('episodes', 'Success in training', 'environment steps', of, rate=True)}</figure>"
     return (
         key({"offline": "pre-training", **METHODS}) + f'<div class="pair">{panels}</div><p class="note">Left of 0 is'
         " pre-training; RLPD has none. A Q value that falls apart where fine-tuning begins would be the collapse that WSRL's"
-        f" warm-up is there to prevent. Success in training is the mean of the last {TREND_EPISODES} episodes, which are"
+        f" warm-up is there to prevent. The critic loss leaves out Cal-QL's conservative term."
+        f" Success in training is the mean of the last {TREND_EPISODES} episodes, which are"
         " sampled from the policy at random starts.</p>"
     )
 
@@ -480,10 +482,13 @@ def score_curve(run: Run, method: str, mode: str) -> Curve:
 
 def metric_curve(run: Run, folder: str, metric: str) -> Curve:
     """A metric against updates, pre-training left of 0."""
-    rows = [r for r in run.logs[f"{folder}/metrics"] if isinstance(r.get(metric), NUMBER)]
+    logged = run.logs[f"{folder}/metrics"]
+    # Cal-QL's loss has the conservative term in it; its TD error alone compares with the other losses.
+    name = "critic/td" if metric == "critic/loss" and any("critic/td" in row for row in logged) else metric
+    rows = [row for row in logged if isinstance(row.get(name), NUMBER)]
     offline = run.logs["pretrain/metrics"]
     shift = offline[-1]["updates"] if folder == "pretrain" and offline else 0
-    return thinned([r["updates"] - shift for r in rows], [r[metric] for r in rows])
+    return thinned([r["updates"] - shift for r in rows], [r[name] for r in rows])
 
 
 def trend(rows: Sequence[Mapping[str, Any]]) -> Curve:

@@ -95,7 +95,7 @@ def record_trial(
         mode: how it acts.
         number: of the trial.
         path: the .mp4 file.
-        caption: what is shown, such as "before: offline Cal-QL".
+        caption: what is shown, such as "before: offline Cal-QL, trial 3"; the step and the outcome are added.
 
     Raises:
         RuntimeError: no picture can be drawn on this machine; nothing was written.
@@ -107,7 +107,7 @@ def record_trial(
         def watch() -> None:
             nonlocal step, last
             last = see(evaluator.env.arm)
-            text = f"{caption}, trial {number}, step {step}/{task.max_steps}"
+            text = f"{caption}, step {step}/{task.max_steps}"
             recorder.add(captioned(last, text, step / task.max_steps))
             step += 1
 
@@ -118,7 +118,7 @@ def record_trial(
             outcome, colour = f"stopped by a fault at step {trial.env_steps}", BAD
         else:
             outcome, colour = f"no success in {trial.env_steps} steps", BAD
-        text = f"{caption}, trial {number}: {outcome}"
+        text = f"{caption}: {outcome}"
         end = captioned(last, text, trial.env_steps / task.max_steps, colour)
         recorder.add(end, times=round(HOLD_S * task.hz))
     return trial

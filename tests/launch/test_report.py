@@ -10,7 +10,7 @@ import pytest
 
 from launch.evaluate import clopper_pearson
 from launch.plots import Curve, mean_curve, thinned
-from launch.report import STAGES, TREND_EPISODES, trend, write_report
+from launch.report import STAGES, TREND_EPISODES, metric_curve, read_run, trend, write_report
 
 VOID = {"meta", "br", "img", "link", "input", "hr"}
 WSRL, RLPD = (13, 12, 15, 18, 19, 20, 20), (0, 0, 1, 2, 2, 4, 4)
@@ -296,6 +296,15 @@ def test_thinning_keeps_the_mean_and_the_trend_counts_full_windows():
     assert list(trend(rows).y) == [0.5, 0.55, 0.6, 0.65, 0.7, 0.75]
     assert list(trend(rows).x) == [19, 20, 21, 22, 23, 24]
     assert trend(rows[:3]).x == []
+
+
+def test_the_critic_loss_of_pre_training_is_its_td_error(tmp_path):
+    run = make_run(tmp_path / "run")
+    rows = [{"updates": 100 * i, "critic/loss": 9.0, "critic/td": 0.5} for i in range(4)]
+    write_lines(run / "pretrain" / "metrics.jsonl", rows)
+    curve = metric_curve(read_run(run), "pretrain", "critic/loss")
+    assert (list(curve.x), list(curve.y)) == ([-300, -200, -100, 0], [0.5] * 4)
+    assert metric_curve(read_run(run), "wsrl", "critic/loss").x[0] == 80
 
 
 def test_the_stages_are_those_of_a_result(tmp_path):
