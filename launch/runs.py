@@ -19,6 +19,7 @@ from launch.learner import fetch
 
 console = Console(stderr=True)
 results = Console()  # standard output
+AGAIN = "make the run again with the command that wrote it, such as `segue rehearse --out DIR`"
 
 
 def write_json(path: Path, value: Any) -> None:
@@ -27,6 +28,33 @@ def write_json(path: Path, value: Any) -> None:
     part = path.with_name(path.name + ".part")
     part.write_text(json.dumps(value, indent=2) + "\n")
     part.replace(path)
+
+
+def read_json(path: Path) -> Any:
+    """What a JSON file holds. Raises `ValueError` in one sentence where it is damaged."""
+    try:
+        return json.loads(path.read_bytes())
+    except ValueError as error:
+        raise ValueError(f"{path} is not JSON ({error}); {AGAIN}") from error
+
+
+def read_lines(path: Path) -> list[dict[str, Any]]:
+    """The rows of a JSON-lines file; none where there is no file.
+
+    A last line that an interruption tore is left out.
+
+    Raises:
+        ValueError: another line is damaged; it names the file and the line.
+    """
+    texts = path.read_bytes().splitlines() if path.exists() else []
+    rows = []
+    for number, text in enumerate(texts, 1):
+        try:
+            rows.append(json.loads(text))
+        except ValueError as error:
+            if number < len(texts):
+                raise ValueError(f"{path}:{number} is not JSON; {AGAIN}") from error
+    return rows
 
 
 def prepare(folder: Path, recipe: Mapping[str, Any], resume: bool) -> None:
@@ -43,7 +71,7 @@ def prepare(folder: Path, recipe: Mapping[str, Any], resume: bool) -> None:
             raise ValueError(
                 f"--out {folder}: it already holds a run; give --resume to go on with it, or another folder"
             )
-        old = json.loads(path.read_text())
+        old = read_json(path)
         for name in {**old, **recipe}:
             if old.get(name) != recipe.get(name):
                 raise ValueError(
@@ -159,16 +187,3 @@ def rewind_logs(folder: Path, env_steps: int, updates: int) -> None:
         part = path.with_suffix(".part")
         part.write_text("".join(line + "\n" for line in kept))
         part.replace(path)
-
-
-def read_lines(path: Path) -> list[dict[str, Any]]:
-    """The rows of a JSON-lines file, a torn last line left out; none where there is no file."""
-    if not path.exists():
-        return []
-    rows = []
-    for line in path.read_text().splitlines():
-        try:
-            rows.append(json.loads(line))
-        except json.JSONDecodeError:
-            break
-    return rows

@@ -10,7 +10,9 @@ import pytest
 
 from launch.evaluate import clopper_pearson
 from launch.plots import Curve, mean_curve, thinned
-from launch.report import STAGES, TREND_EPISODES, metric_curve, read_run, trend, write_report
+from launch.report import write_report
+from launch.report_sections import TREND_EPISODES, metric_curve, trend
+from launch.run_folder import STAGES, read_run
 
 VOID = {"meta", "br", "img", "link", "input", "hr"}
 WSRL, RLPD = (13, 12, 15, 18, 19, 20, 20), (0, 0, 1, 2, 2, 4, 4)
