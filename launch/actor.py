@@ -8,6 +8,7 @@ import numpy as np
 from agent.policy import Policy, PolicyParams
 from agent.types import SOURCES, Transition
 from robot_env.env import RobotEnv
+from robot_env.faults import ArmFault
 
 
 @dataclass(frozen=True)
@@ -55,16 +56,17 @@ class Actor:
         """Up to `steps` control steps; stops early at the end of an episode, and then returns it too."""
         transitions: list[Transition] = []
         if self._obs is None:
-            self._obs, _ = self.env.reset(seed=episode_seed(self._seed, self.episodes))
-            self._step = 0
+            self._obs, self._step = self._reset(), 0
         for _ in range(steps):
             action = self.policy(now, self._obs, self._step)
             next_obs, reward, terminated, truncated, info = self.env.step(action)
             human = info.get("intervene_action")
+            asked = action if human is None else human
             transitions.append(
                 Transition(
                     obs=self._obs,
-                    action=action if human is None else human,
+                    # What is not finite was never sent: the arm held still, and that is what the replay may learn from.
+                    action=asked if np.isfinite(asked).all() else info["executed_action"],
                     executed=info["executed_action"],
                     reward=float(reward),
                     next_obs=next_obs,
@@ -80,6 +82,17 @@ class Actor:
             if terminated or truncated:
                 return transitions, self._end(info)
         return transitions, None
+
+    def _reset(self) -> Mapping[str, np.ndarray]:
+        """Begins an episode; a fault on the way is acknowledged where the operator is the program, and tried once more."""
+        seed = episode_seed(self._seed, self.episodes)
+        try:
+            return self.env.reset(seed=seed)[0]
+        except ArmFault:
+            if self._operator is None or self.env.fault is None:
+                raise
+            self.env.acknowledge(self._operator)
+            return self.env.reset(seed=seed)[0]
 
     def _end(self, info: Mapping) -> Episode:
         self._obs, self.episodes = None, self.episodes + 1

@@ -20,6 +20,7 @@ from launch.report import write_report
 from launch.runs import console, progress_bar, read_lines, results
 from launch.stages import collect_stage, evaluate_stage, finetune_stage, pretrain_stage
 
+WIDEST = 4  # columns of a table that still fits a terminal
 EXIT_USER, EXIT_FAILED, EXIT_STOPPED = 2, 1, 130
 
 app = tyro.extras.SubcommandApp()
@@ -98,6 +99,8 @@ def report(
         runs: Folders of rehearsals; several are shown seed by seed.
         out: The page; by default report.html in the first folder.
     """
+    if not runs:
+        raise ValueError("report: names no run; give the folders of one or several rehearsals")
     page = out or runs[0] / "report.html"
     write_report(runs, page)
     _show(json, {"report": str(page)})
@@ -199,16 +202,27 @@ def _show(json: bool, value: Any) -> None:
 
 
 def _as_table(value: dict[str, Any]) -> Table:
+    """A two-column table; lists of rows become tables within it, upright where they would be too wide."""
     table = Table(show_header=False)
     for name, entry in value.items():
-        if isinstance(entry, list) and entry and isinstance(entry[0], dict):
-            inner = Table(*entry[0])
-            for row in entry:
-                inner.add_row(*(f"{x:.4g}" if isinstance(x, float) else str(x) for x in row.values()))
-            table.add_row(name, inner)
+        rows = entry if isinstance(entry, list) and entry and isinstance(entry[0], dict) else None
+        if rows is None:
+            table.add_row(name, _as_table(entry) if isinstance(entry, dict) and entry else _as_text(entry))
+        elif len(rows[0]) > WIDEST:
+            for row in rows:
+                table.add_row(name, _as_table(row))
         else:
-            table.add_row(name, _as_table(entry) if isinstance(entry, dict) else str(entry))
+            inner = Table(*rows[0])
+            for row in rows:
+                inner.add_row(*map(_as_text, row.values()))
+            table.add_row(name, inner)
     return table
+
+
+def _as_text(value: Any) -> str:
+    if isinstance(value, dict):
+        return ", ".join(f"{name} {x}" for name, x in value.items()) or "none"
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
 
 
 def main() -> None:

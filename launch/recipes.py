@@ -51,7 +51,7 @@ class Collect:
     """
 
     transitions: int = 8000
-    good_share: float = 0.5
+    good_share: float = 0.4
     widen: float = 1.2
 
 
@@ -113,7 +113,7 @@ class Evaluation:
 
     trials: int = 20
     every_env_steps: int = 500
-    headline: Literal["mode", "sample"] = "mode"
+    headline: Literal["mode", "sample"] = "sample"
 
 
 @dataclass(frozen=True)

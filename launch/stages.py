@@ -79,9 +79,8 @@ def pretrain_stage(recipe: PretrainRecipe, folder: Path, progress: Progress, res
             local.run(learner, None, None, log)
         finally:
             log.close()
-        meta = _meta(
-            recipe, recipe.offline.method, {"wall_s": log.wall_s, "updates": learner.updates, "finished": True}
-        )
+        numbers = {"wall_s": log.wall_s, "updates": learner.updates, "finished": True}
+        meta = _meta(recipe, recipe.offline.method, learner, numbers)
         checkpoints.save(learner.updates, {"state": learner.state}, _policy(learner), meta)
     checkpoints.close()
 
@@ -96,7 +95,7 @@ def load_policy(folder: Path) -> tuple[PolicyParams, Nets, dict[str, Any]]:
     saved = jax.tree.map(jnp.asarray, saved)
     nets = networks_of(find_task(meta["task"]), structure(meta["learning"], Learning))
     normalizer = Normalizer(saved["normalizer"]["mean"], saved["normalizer"]["std"])
-    return PolicyParams(saved["params"], normalizer, meta["updates"]), nets, meta
+    return PolicyParams(saved["params"], normalizer, meta["version"]), nets, meta
 
 
 def load_state(folder: Path, task: Task, learning: Learning) -> tuple[State, Method]:
@@ -188,7 +187,7 @@ class Finetuning:
         arrays, numbers = self.learner.save()
         numbers |= {"episodes": self.actor.episodes, "env_steps": self.actor.env_steps, "last_score": self.last_score}
         numbers |= {"evaluation_calls": self.evaluator.calls, "wall_s": self.log.wall_s, "finished": finished}
-        meta = _meta(self.recipe, self.recipe.online.method, numbers)
+        meta = _meta(self.recipe, self.recipe.online.method, self.learner, numbers)
         self.checkpoints.save(self.actor.env_steps + self.learner.updates, arrays, _policy(self.learner), meta)
         self._saved_s = self.log.wall_s
 
@@ -217,7 +216,7 @@ def evaluate_stage(folder: Path, trials: int, arm: str, seed: int) -> dict[str, 
         scores = {mode: evaluator(now, mode).to_json() for mode in ("mode", "sample")}
     finally:
         env.close()
-    return {"checkpoint": str(folder), "task": meta["task"], "updates": meta["updates"], **scores}
+    return {"checkpoint": str(folder), "task": meta["task"], "updates": meta["version"], **scores}
 
 
 def operator_of(arm: str) -> str | None:
@@ -246,5 +245,9 @@ def _policy(learner: Learner) -> dict[str, Any]:
     return {"params": now.params, "normalizer": {"mean": now.normalizer.mean, "std": now.normalizer.std}}
 
 
-def _meta(recipe: PretrainRecipe | FinetuneRecipe, method: str, numbers: Mapping[str, Any]) -> dict[str, Any]:
-    return {"task": recipe.task, "learning": to_plain(recipe.learning), "method": method, **numbers}
+def _meta(
+    recipe: PretrainRecipe | FinetuneRecipe, method: str, learner: Learner, numbers: Mapping[str, Any]
+) -> dict[str, Any]:
+    """What a checkpoint says of itself; its version counts the minibatches behind the policy, pre-training included."""
+    version = int(learner.state.update_count)
+    return {"task": recipe.task, "learning": to_plain(recipe.learning), "method": method, "version": version, **numbers}

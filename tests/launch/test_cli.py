@@ -1,0 +1,172 @@
+"""The command line: results on standard output, and one sentence with exit code 2 for a user's mistake."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from agent.bridges import bridge_names
+from agent.methods import method_names
+from agent.replay.dataset import Dataset
+from robot_env.tasks import task_names
+
+TINY_FLAGS = ("--learning.networks.actor-hidden", "16", "16", "--learning.networks.critic-hidden", "16", "16")
+TINY_FLAGS += ("--learning.networks.critics", "3")
+
+
+def refused(outcome: tuple[int, str, str], *words: str) -> None:
+    """One sentence on standard error that holds the words, nothing on standard output, exit code 2."""
+    code, out, err = outcome
+    assert (code, out) == (2, ""), (code, out, err)
+    assert err.startswith("segue: ")
+    assert err.count("\n") == 1, err
+    assert "Traceback" not in err
+    for word in words:
+        assert word in err, (word, err)
+
+
+def test_methods_lists_every_method_and_bridge(segue):
+    code, out, _ = segue("methods", "--json")
+    listed = json.loads(out)
+    assert code == 0
+    assert [m["name"] for m in listed["methods"]] == method_names()
+    assert [b["name"] for b in listed["bridges"]] == bridge_names()
+    assert all(entry["what"] for kind in listed.values() for entry in kind)
+
+
+def test_tasks_lists_spaces_and_limits(segue):
+    _, out, _ = segue("tasks", "--json")
+    listed = {t["name"]: t for t in json.loads(out)["tasks"]}
+    assert sorted(listed) == task_names()
+    peg = listed["peg_insertion"]
+    assert peg["observation"] == {"state": [19]}
+    assert (peg["action"], peg["max_steps"], peg["hz"]) == ([6], 60, 10.0)
+
+
+def test_tasks_for_people_is_a_table(segue):
+    code, out, _ = segue("tasks")
+    assert code == 0
+    assert "peg_insertion" in out
+    with pytest.raises(json.JSONDecodeError):
+        json.loads(out)
+
+
+def test_json_is_one_object_and_nothing_else(segue, pretrained):
+    code, out, _ = segue("evaluate", pretrained, "--trials", "2", "--json")
+    result = json.loads(out)
+    assert code == 0
+    assert out.count("\n") == 1
+    assert result["mode"]["trials"] == result["sample"]["trials"] == 2
+    assert len(result["mode"]["outcomes"]) == 2
+
+
+@pytest.mark.parametrize(
+    "command", ["collect", "pretrain", "finetune", "evaluate", "report", "rehearse", "run", "bench"]
+)
+def test_help_says_what_a_command_does(segue, command):
+    code, out, _ = segue(command, "--help")
+    assert code == 0
+    assert f"usage: segue {command}" in out
+    assert "--json" in out
+
+
+def test_unknown_method(segue, data_file, tmp_path):
+    outcome = segue("pretrain", "--data", data_file, "--out", tmp_path / "x", "--offline.method", "calqll")
+    refused(outcome, "'calqll'", "calql")
+    assert not (tmp_path / "x").exists()
+
+
+def test_unknown_coefficient(segue, data_file, tmp_path):
+    outcome = segue("pretrain", "--data", data_file, "--out", tmp_path / "x", "--offline.coef", "alpha", "1")
+    refused(outcome, "'alpha'", "conservative")
+
+
+def test_unknown_bridge_and_setting(segue, pretrained, tmp_path):
+    start = ("finetune", "--checkpoint", pretrained, "--out", tmp_path)
+    refused(segue(*start, "--online.bridge", "warmup"), "'warmup'", "warm_up")
+    refused(segue(*start, "--online.bridge-settings", "k", "100"), "'k'", "steps")
+
+
+def test_unknown_task(segue, tmp_path):
+    refused(segue("collect", "--task", "peg", "--out", tmp_path / "x"), "'peg'", "peg_insertion")
+
+
+def test_missing_data(segue, tmp_path):
+    refused(segue("pretrain", "--data", tmp_path / "none.npz", "--out", tmp_path / "x"), "none.npz", "segue collect")
+
+
+def altered(data_file: Path, to: Path, **columns: np.ndarray) -> Path:
+    dataset = Dataset.load(data_file)
+    Dataset(dataset.info, {**dataset.columns, **columns}).save(to)
+    return to
+
+
+def test_data_of_another_shape(segue, data_file, tmp_path):
+    obs = Dataset.load(data_file).columns["obs/state"][:, :7]
+    bad = altered(data_file, tmp_path / "bad.npz", **{"obs/state": obs})
+    refused(segue("pretrain", "--data", bad, "--out", tmp_path / "x"), "obs/state", "7", "19")
+
+
+def test_data_that_is_not_finite(segue, data_file, tmp_path):
+    action = Dataset.load(data_file).columns["action"].copy()
+    action[17, 2] = np.nan
+    bad = altered(data_file, tmp_path / "bad.npz", action=action)
+    refused(segue("pretrain", "--data", bad, "--out", tmp_path / "x"), "action", "row 17")
+    assert not (tmp_path / "x").exists()
+
+
+def test_checkpoint_of_another_task(segue, pretrained, tmp_path, another_task):
+    outcome = segue(
+        "finetune", "--checkpoint", pretrained, "--task", another_task, "--out", tmp_path / "x", *TINY_FLAGS
+    )
+    refused(outcome, "peg_insertion", another_task)
+
+
+def test_checkpoint_of_other_networks_names_the_field_and_the_flag(segue, pretrained, tmp_path):
+    outcome = segue("finetune", "--checkpoint", pretrained, "--out", tmp_path / "x")
+    refused(outcome, "networks.actor_hidden", "--learning.networks.actor-hidden 16 16")
+
+
+def test_checkpoint_that_is_none(segue, tmp_path):
+    refused(segue("evaluate", tmp_path), "checkpoint", "pretrain")
+
+
+def test_box_with_low_above_high(segue, tmp_path, upside_down_task):
+    refused(segue("collect", "--task", upside_down_task, "--out", tmp_path / "x"), "low", "high")
+
+
+def test_warm_up_needs_a_checkpoint_and_rlpd_none(segue, pretrained, data_file, tmp_path):
+    refused(segue("finetune", "--out", tmp_path / "x"), "warm_up", "--checkpoint")
+    flags = ("--online.bridge", "rlpd", "--out", tmp_path / "x")
+    refused(segue("finetune", *flags, "--checkpoint", pretrained, "--data", data_file), "rlpd", "leave it out")
+    refused(segue("finetune", *flags), "rlpd", "--data")
+
+
+def test_a_folder_that_holds_a_run_is_not_written_over(segue, data_file, pretrained):
+    before = (pretrained / "recipe.json").read_text()
+    refused(segue("pretrain", "--data", data_file, "--out", pretrained), "--resume")
+    refused(segue("pretrain", "--data", data_file, "--out", pretrained, "--seed", "5", "--resume"), "seed")
+    assert (pretrained / "recipe.json").read_text() == before
+
+
+def test_a_folder_with_other_things_is_left_alone(segue, tmp_path):
+    (tmp_path / "thesis.txt").write_text("precious")
+    refused(segue("collect", "--out", tmp_path), "not empty")
+    refused(segue("collect", "--out", tmp_path / "thesis.txt"), "file")
+
+
+@pytest.mark.parametrize(
+    ("text", "word"),
+    [
+        ("{", "cannot be read"),
+        ("[]", "recipe.json"),
+        ('{"command": "dance"}', "command"),
+        ('{"command": "collect", "sed": 1}', "sed"),
+        ('{"command": "collect", "seed": "one"}', "seed"),
+    ],
+)
+def test_run_refuses_what_is_no_recipe(segue, tmp_path, text, word):
+    path = tmp_path / "recipe.json"
+    path.write_text(text)
+    refused(segue("run", path, "--out", tmp_path / "x"), word)
