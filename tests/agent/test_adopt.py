@@ -11,28 +11,33 @@ from agent.adopt import adopt, first_state
 from agent.methods import find_method
 from agent.optim import Adam
 from agent.types import Method
-from agent.update import update
-from tests.agent.tiny import assert_same, differs, identity, random_batch, stacked, tiny_nets, tiny_state
+from tests.agent.tiny import assert_close, assert_same, differs, identity, tiny_nets, tiny_state
 
 NETS = tiny_nets(2, 1)
 SAC, CALQL, BC = (find_method(name) for name in ("sac", "calql", "bc"))
-BATCHES = stacked([random_batch(seed, 4) for seed in range(2)])
 
 
 def pointers(tree):
     return [leaf.unsafe_buffer_pointer() for leaf in jax.tree.leaves(tree)]
 
 
+@jax.jit
+def moved(state):
+    """The state after training: parameters, targets and moments all differ from a fresh one's."""
+    further = {part: jax.tree.map(lambda x: x + 1, getattr(state, part)) for part in ("params", "opt", "update_count")}
+    return state.replace(**further, target=jax.tree.map(lambda x: x + 0.5, state.target))
+
+
 @pytest.fixture(scope="module")
 def trained():
-    """A state that Cal-QL has moved: parameters, targets and moments all differ from a fresh one's."""
-    return jax.jit(lambda s: update(NETS, CALQL, s, BATCHES, CALQL.coef)[0])(tiny_state(NETS, CALQL))
+    """What Cal-QL leaves."""
+    return moved(tiny_state(NETS, CALQL))
 
 
 @pytest.fixture(scope="module")
 def cloned():
     """What behaviour cloning leaves: an actor alone."""
-    return jax.jit(lambda s: update(NETS, BC, s, BATCHES, {})[0])(tiny_state(NETS, BC))
+    return moved(tiny_state(NETS, BC))
 
 
 def test_a_method_of_the_same_groups_goes_on_where_the_other_stopped(trained):
@@ -66,8 +71,8 @@ def test_an_adopted_state_can_be_donated_without_a_shared_buffer(cloned):
     assert len(set(pointers((state.params, state.target, state.opt)))) == len(
         pointers((state.params, state.target, state.opt))
     )
-    after = jax.jit(lambda s: update(NETS, SAC, s, BATCHES, {})[0], donate_argnums=0)(state)
-    assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(after.params))
+    after = jax.jit(lambda s: jax.tree.map(lambda x: x * 2, s.replace(key=None)), donate_argnums=0)(state)
+    assert_close(after.target, jax.tree.map(lambda x: x * 2, adopt(NETS, SAC, cloned, BC).target))
 
 
 def test_moments_are_kept_only_for_an_equal_optimiser(trained):
@@ -107,3 +112,16 @@ def test_a_group_starts_the_same_whatever_else_the_method_trains():
 
     assert_same(actor(BC, 4), actor(SAC, 4))
     assert differs(actor(BC, 4), actor(BC, 5))
+
+
+def test_two_groups_of_the_same_network_start_apart():
+    shared = tiny_nets(2, 1, critic_hidden=(4,))
+    nets = replace(
+        shared,
+        modules={"critic": shared.modules["critic"], "guide": shared.modules["critic"]},
+        arguments={"critic": shared.arguments["critic"], "guide": shared.arguments["critic"]},
+    )
+    both = Method(losses={}, frozen=("critic", "guide"))
+    params = jax.jit(lambda key: first_state(nets, both, identity(2), key).params)(jax.random.key(0))
+    for name in ("kernel_0", "kernel_1"):
+        assert not np.any(params["critic"][name] == params["guide"][name])

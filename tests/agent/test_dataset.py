@@ -59,7 +59,7 @@ def test_a_file_that_could_not_be_written_leaves_the_old_one(tmp_path):
     TWO.save(path)
     before = path.read_bytes()
     with pytest.raises(OSError, match="no space left"):
-        changed("zzz", Unwritable()).save(path)
+        Dataset(INFO, {"obs/x": Unwritable(), **{k: v for k, v in TWO.columns.items() if k != "obs/x"}}).save(path)
     assert path.read_bytes() == before
     TWO.save(path)  # what the broken one left is no obstacle
     assert Dataset.load(path).info == INFO

@@ -48,41 +48,54 @@ def fresh():
     return jax.jit(lambda key: first_state(NETS, everything, identity(1), key))(jax.random.key(0))
 
 
-def learn(fresh, name, table, steps, utd=1, coef=None):
-    """A view of what the method learns from a table of transitions."""
-    method = find_method(name)
-    numbers = {**method.coef, **(coef or {})}
-
-    def draw(key, step):
-        rows = jax.random.randint(key, (utd, 32), 0, ROWS)
-        return jax.tree.map(lambda x: x[rows], table)
-
-    state = adopt(NETS, method, fresh, None)
-    state, _ = jax.jit(lambda s, n: train(NETS, method, s, draw, lambda i: numbers, n))(state, steps)
-    return View(NETS, state, numbers)
+COEF = {"conservative": 2.0, "sampled_actions": 2}
 
 
-def test_behaviour_cloning_recovers_the_action_of_the_data(fresh):
+@pytest.fixture(scope="module")
+def learn(fresh):
+    """`(method's name, table, steps) -> a view of what it learned`, compiled once for each method."""
+
+    def compiled(name):
+        method = find_method(name)
+
+        def program(state, table, steps):
+            def draw(key, step):
+                return jax.tree.map(lambda x: x[jax.random.randint(key, (1, 32), 0, ROWS)], table)
+
+            return train(NETS, method, state, draw, lambda i: COEF, steps)[0]
+
+        return method, jax.jit(program)
+
+    programs = {}
+
+    def run(name, table, steps):
+        method, program = programs.setdefault(name, compiled(name))
+        return View(NETS, program(adopt(NETS, method, fresh, None), table, steps), COEF)
+
+    return run
+
+
+def test_behaviour_cloning_recovers_the_action_of_the_data(learn):
     rows = data(-1.0, 1.0)
     rows = rows.replace(action=rows.obs["x"] / 2)
-    view = learn(fresh, "bc", rows, 600)
+    view = learn("bc", rows, 600)
     np.testing.assert_allclose(view.pi(TRIALS).mode(), BEST, atol=0.1)
 
 
-def test_sac_finds_the_best_action_from_random_ones(fresh):
-    view = learn(fresh, "sac", data(-1.0, 1.0), 600, utd=2)
+def test_sac_finds_the_best_action_from_random_ones(learn):
+    view = learn("sac", data(-1.0, 1.0), 800)
     np.testing.assert_allclose(view.pi(TRIALS).mode(), BEST, atol=0.15)
     q = view.q(TRIALS, jnp.asarray(BEST))
     np.testing.assert_allclose(q, 0.0, atol=0.15)  # the best reward there is
 
 
 @pytest.fixture(scope="module")
-def pessimism(fresh):
+def pessimism(learn):
     """Mean Q by method far outside the data, at the data's own actions, and at the policy's."""
     table = data(-0.3, 0.3)
     found = {}
     for name in ("sac", "cql", "calql"):
-        view = learn(fresh, name, table, 400, coef={} if name == "sac" else {"conservative": 2.0, "sampled_actions": 2})
+        view = learn(name, table, 400)
         far = jnp.stack([jnp.full((19, 1), a) for a in (-0.9, -0.8, 0.8, 0.9)])
         near = jnp.stack([jnp.full((19, 1), a) for a in (-0.2, 0.0, 0.2)])
         policy = view.pi(TRIALS).sample(jax.random.key(1), 16)[0]

@@ -178,24 +178,20 @@ def also_drawing(params, view, batch, key):
     return fit(params, view, batch, key)[0], {"u": u, "square": u**2}
 
 
-def test_the_same_seed_gives_the_same_run_and_another_seed_another():
-    method = find_method("sac")
-    step = compiled(method)
-    first, second, other = (step(tiny_state(NETS, method, seed), BATCHES)[0] for seed in (0, 0, 1))
-    assert_same(first, second)
-    assert differs(first.params["critic"], other.params["critic"])
-
-
 def test_seeds_as_a_leading_axis_train_as_they_do_alone():
-    method = replace(find_method("sac"), cadence={"critic": "each", "actor": 2, "temperature": "once"})
+    losses = {"critic": also_drawing, "actor": climb, "temperature": drift}
+    method = replace(STEADY, losses=losses, cadence={"actor": 2, "temperature": "once"})
     states = [tiny_state(NETS, method, seed) for seed in (0, 1)]
     together = jax.tree.map(lambda *x: jnp.stack(x), *states)
-    after, _ = jax.jit(jax.vmap(lambda s: update(NETS, method, s, BATCHES, {})))(together)
+    after, metrics = jax.jit(jax.vmap(lambda s: update(NETS, method, s, BATCHES, {})))(together)
     step = compiled(method)
     for i, state in enumerate(states):
-        alone, _ = step(state, BATCHES)
+        alone, alone_metrics = step(state, BATCHES)
         assert_close(jax.tree.map(lambda x, i=i: x[i], after.params), alone.params, rtol=1e-3, atol=1e-4)
         assert_close(jax.tree.map(lambda x, i=i: x[i], after.target), alone.target, rtol=1e-3, atol=1e-4)
+        assert updates_of(alone, "actor") == 1
+        assert metrics["critic/u"][i] == pytest.approx(float(alone_metrics["critic/u"]), abs=1e-6)
+    assert metrics["critic/u"][0] != metrics["critic/u"][1]
 
 
 def draw(key, step):
@@ -221,6 +217,14 @@ def test_many_steps_in_one_program_equal_as_many_programs(program):
     assert_same(together, apart)
     assert mean["critic/loss"] == pytest.approx(np.mean(losses), rel=1e-5)
     assert program._cache_size() == 1  # any number of steps is the same program
+
+
+def test_the_same_seed_gives_the_same_run_and_another_seed_another(program):
+    start = tiny_state(NETS, find_method("sac"))
+    first, second, other = (program(start.replace(key=jax.random.key(seed)), 2)[0] for seed in (0, 0, 1))
+    assert_same(first, second)
+    assert differs(first.params["critic"], other.params["critic"])
+    assert differs(first.params["actor"], other.params["actor"])
 
 
 def test_no_steps_change_nothing(program):
@@ -263,9 +267,8 @@ def test_a_loss_that_overflows_is_not_reported_as_a_number():
 
 
 def test_the_state_can_be_donated():
-    method = find_method("calql")
-    step = jax.jit(lambda s, b: update(NETS, method, s, b, method.coef)[0], donate_argnums=0)
-    state = tiny_state(NETS, method)
+    step = jax.jit(lambda s, b: update(NETS, STEADY, s, b, {})[0], donate_argnums=0)
+    state = tiny_state(NETS, STEADY)
     for _ in range(3):
         before, state = state, step(state, BATCHES)
     assert all(leaf.is_deleted() for leaf in jax.tree.leaves(before.params))
