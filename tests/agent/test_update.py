@@ -14,7 +14,9 @@ from agent.types import Method, View
 from agent.update import optimizer_of, train, update
 from tests.agent.tiny import assert_close, assert_same, differs, random_batch, stacked, tiny_nets, tiny_state
 
-NETS = tiny_nets(2, 1, optimizer={"actor": Adam(1e-2), "critic": Adam(3e-2), "temperature": Adam(1e-2)}, tau=0.1)
+NETS = tiny_nets(
+    2, 1, layer_norm=False, optimizer={"actor": Adam(1e-2), "critic": Adam(3e-2), "temperature": Adam(1e-2)}, tau=0.1
+)
 
 
 def fit(params, view, batch, key):
