@@ -153,7 +153,7 @@ def conservative(loss, rows, online, target, coef, actions=(0.0,), members=1):
 
 ONE = batch([[1.0]], [[0.5]], [2.0], [[3.0]], mask=0.0, mc_return=3.0, has_return=1.0)
 FLAT = linear_critics([1.0], [0.0], [0.0])  # Q = s, the same for every action
-COEF = {"conservative": 5.0, "sampled_actions": 1}
+COEF = {"conservative": 5.0, "sampled_actions": 1, "backup_actions": 10}
 
 
 def test_cql_penalty_counts_each_action_with_its_density():
@@ -181,16 +181,16 @@ def make_wide_view(nets):
     return KnownPolicyView(nets, state, COEF, KnownPolicy(jnp.zeros((1, 1, 3)), float(np.log(0.25)), 1))
 
 
-def test_cql_target_is_the_best_action_under_the_worst_member():
+@pytest.mark.parametrize(("backup_actions", "error"), [(10, 1.0), (2, 1.0), (1, 0.9025)])
+def test_cql_target_is_the_best_action_under_the_worst_member(backup_actions, error):
     online = linear_critics([0.0, 0.0], [0.0, 0.0], [0.0, 0.0])
     target = linear_critics([0.0, 0.0], [1.0, -1.0], [0.0, 0.4])  # Q' = a and 0.4 - a
     rows = batch([[0.0]], [[0.0]], [1.0], [[0.0]])
-    _, metrics = conservative(
-        cql.critic, rows, online, target, {"conservative": 0.0, "sampled_actions": 2}, (0.0, 0.5), members=2
-    )
-    # Actions 0 and 0.5: worst members 0 and -0.1, the best of these 0 (the other order would give 0.4).
-    # y = 1 + 0.5 * 0 = 1; Q = 0: TD error 1.
-    assert metrics["td"] == pytest.approx(1.0, abs=1e-4)
+    coef = {"conservative": 0.0, "sampled_actions": 2, "backup_actions": backup_actions}
+    _, metrics = conservative(cql.critic, rows, online, target, coef, (0.5, 0.0), members=2)
+    # Actions 0.5 and 0: worst members -0.1 and 0, the best of these 0 (the other order would give 0.4).
+    # y = 1 + 0.5 * 0 = 1; Q = 0: TD error 1. Of the first action alone: y = 1 - 0.05, 0.95^2 = 0.9025.
+    assert metrics["td"] == pytest.approx(error, abs=1e-4)
 
 
 def test_calql_bounds_the_policy_actions_before_the_densities():
@@ -233,9 +233,7 @@ def test_the_penalty_moves_no_policy():
     state = hand_state(nets, {"actor": actor, "critic": FLAT}, {"critic": FLAT})
 
     def loss(actor):
-        view = View(
-            nets, state.replace(params={**state.params, "actor": actor}), {"conservative": 5.0, "sampled_actions": 2}
-        )
+        view = View(nets, state.replace(params={**state.params, "actor": actor}), {**COEF, "sampled_actions": 2})
         return cql.critic({"critic": linear_critics([1.0], [1.0], [0.0])}, view, ONE, KEY)[0]
 
     assert all(np.all(leaf == 0.0) for leaf in jax.tree.leaves(jax.jit(jax.grad(loss))(actor)))

@@ -87,7 +87,7 @@ REFUSED = {
     "unknown coefficient": (replace(ONLINE, coef={"beta": 1.0}), "no coefficient 'beta'; it has none"),
     "coefficients there are": (
         replace(ONLINE, method=find_method("cql"), coef={"beta": 1.0}),
-        "it has conservative, sampled_actions",
+        "it has " + ", ".join(sorted(find_method("cql").coef)),
     ),
     "acts without a network": (replace(ONLINE, collect=LOST), "group 'guide'"),
     "two losses": (
