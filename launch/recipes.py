@@ -54,6 +54,14 @@ class Collect:
     good_share: float = 0.4
     widen: float = 1.2
 
+    def __post_init__(self) -> None:
+        if self.transitions < 1:
+            raise ValueError(f"collect: transitions is {self.transitions}; give at least 1")
+        if not 0 <= self.good_share <= 1:
+            raise ValueError(f"collect: good_share is {self.good_share}; give a share from 0 to 1")
+        if not self.widen >= 1:
+            raise ValueError(f"collect: widen is {self.widen}; give 1 or more")
+
 
 @dataclass(frozen=True)
 class Offline:
@@ -114,6 +122,12 @@ class Evaluation:
     trials: int = 20
     every_env_steps: int = 500
     headline: Literal["mode", "sample"] = "sample"
+
+    def __post_init__(self) -> None:
+        if self.trials < 1 or self.every_env_steps < 1:
+            raise ValueError(
+                f"evaluation: trials {self.trials}, every_env_steps {self.every_env_steps}; give at least 1 of each"
+            )
 
 
 @dataclass(frozen=True)

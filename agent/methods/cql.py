@@ -20,9 +20,10 @@ def critic(
     """`TD error + conservative * E[logsumexp_a (Q(s,a) - log density(a)) - Q(s, a_data)]`.
 
     The sum runs over `sampled_actions` uniform ones and as many of the policy at s and at s'. The target takes the best of
-    `sampled_actions` next actions, each under the minimum of the sampled members.
+    `backup_actions` of these next actions, each under the minimum of the sampled members.
     """
     n, (b, dim) = int(view.coef["sampled_actions"]), batch.action.shape
+    best_of = min(int(view.coef["backup_actions"]), n)
     keys = jax.random.split(key, 4)
     uniform = jax.random.uniform(keys[0], (n, b, dim), minval=-1.0, maxval=1.0)
     here, log_here = view.pi(batch.obs).sample(keys[1], n)
@@ -30,7 +31,7 @@ def critic(
     data = batch.action[None]
     q = view.q(batch.obs, jax.lax.stop_gradient(jnp.concatenate([data, uniform, here, there])), params)
 
-    target_q = jnp.min(view.q_target(batch.next_obs, there, keys[3]), axis=0)
+    target_q = jnp.min(view.q_target(batch.next_obs, there[:best_of], keys[3]), axis=0)
     q_data, q_uniform, q_policy = q[:, 0], q[:, 1 : n + 1], q[:, n + 1 :]
     td = squared_td_error(q_data, td_target(view, batch, jnp.max(target_q, axis=0)))
 
@@ -47,5 +48,5 @@ def critic(
 METHOD = replace(
     sac.METHOD,
     losses={**sac.METHOD.losses, "critic": critic},
-    coef={"conservative": 5.0, "sampled_actions": 10},
+    coef={"conservative": 5.0, "sampled_actions": 10, "backup_actions": 10},
 )

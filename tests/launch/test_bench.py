@@ -1,0 +1,31 @@
+"""The benches count what they say; speed itself is never asserted."""
+
+import pytest
+
+from agent.heads import Networks
+from launch import bench
+
+
+def test_flops_of_a_step_by_hand():
+    networks = Networks((8,), (4,), critics=3, members_per_target=2)
+    # A critic row: (17 + 6) x 4 + 4 x 1 = 96 multiply-adds, 192 flop; an actor row: 17 x 8 + 8 x 12 = 232, 464 flop.
+    critic, actor = 192, 464
+    rows = 2 * 5  # two minibatches of five
+    td = rows * (3 * 3 * critic + 2 * critic + actor)  # forward, backward x 2; two target members; the next action
+    follow = rows * (3 * actor + 2 * 3 * critic) + rows * actor  # the actor through 3 critics; the temperature
+    assert bench.flops("sac", networks, batch=5, utd=2) == td + follow
+
+
+def test_sim_bench_reports_each_kind():
+    rows = bench.sim(repeats=1, steps=20)["control_steps"]
+    assert [row["what"].split(",")[0] for row in rows] == ["arm", "arm", "environment", "environment"]
+    assert all(row["steps_per_s"] > 0 for row in rows)
+
+
+@pytest.mark.parametrize("name", ["sac", "cql"])
+def test_each_program_trains(name):
+    replay = bench._random_replay()
+    nets = bench.make_nets({"state": (bench.OBS,)}, bench.ACT, Networks((8,), (8,), critics=2))
+    state, metrics = bench._program(nets, name, 2, replay)(3)
+    assert int(state.update_count) == 6
+    assert float(metrics["critic/loss"]) > 0
