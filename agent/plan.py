@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 
+from agent.replay.mixture import split
 from agent.types import Method, Phase
 
 
@@ -48,6 +49,15 @@ def check_phase(phase: Phase) -> None:
         raise ValueError(f"{where}: shares {dict(phase.shares)} do not add up to 1; correct them")
     if not phase.env_steps and set(phase.shares) != {"offline"}:
         raise ValueError(f"{where}: trains offline on {dict(phase.shares)}; give it shares of the data set only")
+    lost = [
+        source
+        for source, share in phase.shares.items()
+        if share and source not in split(phase.shares, phase.batch_size)
+    ]
+    if lost:
+        raise ValueError(
+            f"{where}: a batch of {phase.batch_size} holds no transition of the share {lost[0]!r}; make it larger"
+        )
     check_method(phase.method, where)
     for name in phase.coef:
         if name not in phase.method.coef:

@@ -60,6 +60,13 @@ def load_dataset(path: str | Path, task: Task) -> Dataset:
     """A data set, checked against the task. Raises `ValueError`."""
     dataset = Dataset.load(Path(path))
     dataset.check(obs_shapes_of(task), task.action_dim, task.name)
+    for name in ("reward_scale", "reward_shift", "discount"):
+        recorded, wanted = getattr(dataset.info, name), getattr(task, name)
+        if recorded != wanted:
+            raise ValueError(
+                f"data set {path}: recorded with {name} {recorded}, task {task.name!r} has {wanted}, and returns would "
+                "not match the rewards; collect it again"
+            )
     return dataset
 
 

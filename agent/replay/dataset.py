@@ -12,7 +12,7 @@ import numpy as np
 from agent.replay.returns import discounted_returns, episode_slices
 from agent.types import Batch, Normalizer, Transition
 
-MIN_STD = 1e-3  # an observation that never varied is centred, not blown up
+MIN_STD = 1e-3  # below this an observation counts as one that never varied: it is centred and left at its own scale
 ACTION_LIMIT = 0.99999  # tanh policies cannot reach +-1; WSRL's public code clips the data's actions so
 
 
@@ -154,8 +154,8 @@ class Dataset:
         """Observation statistics of this data, to be frozen into the run."""
         obs = _named(self.columns, "obs/")
         mean = {name: x.mean(axis=0, dtype=np.float64).astype(np.float32) for name, x in obs.items()}
-        std = {name: np.maximum(x.std(axis=0, dtype=np.float64), MIN_STD).astype(np.float32) for name, x in obs.items()}
-        return Normalizer(mean, std)
+        std = {name: x.std(axis=0, dtype=np.float64).astype(np.float32) for name, x in obs.items()}
+        return Normalizer(mean, {name: np.where(x < MIN_STD, np.float32(1.0), x) for name, x in std.items()})
 
 
 def _named(columns: Mapping[str, np.ndarray], prefix: str) -> dict[str, np.ndarray]:

@@ -24,7 +24,7 @@ class PegScene(Scene):
     module: ClassVar[str] = "sim.peg_insertion"
     peg_width_m: float = 0.020
     hole_depth_m: float = 0.025
-    clearance_m: float = 0.0006
+    clearance_m: float = 0.0004
     chamfer_m: float = 0.0
     friction: float = 0.3
     hidden_offset: tuple[float, float] = (0.0015, 0.03)
@@ -37,5 +37,6 @@ TASK = Task(
     high=(0.06, 0.06, 0.12, 0.05, 0.05, pi / 6 + 0.1),
     reset=(0.0, 0.0, 0.08, 0.0, 0.0, 0.0),
     reset_range=(0.05, 0.05, 0.02, 0.0, 0.0, pi / 6),
+    max_steps=50,
     scene=PegScene(),
 )

@@ -1,5 +1,7 @@
 """The actor turns what happens on an arm into transitions, and never lets a bad number through."""
 
+import itertools
+
 import numpy as np
 import pytest
 
@@ -39,7 +41,7 @@ def test_transitions_are_a_chain_that_ends_in_truncation_at_the_time_limit():
     steps = first + rest
     assert len(steps) == TOY.max_steps == episode.env_steps
     assert acting.between_episodes
-    for a, b in zip(steps, steps[1:], strict=False):
+    for a, b in itertools.pairwise(steps):
         np.testing.assert_array_equal(a.next_obs["state"], b.obs["state"])
     assert [t.sequence for t in steps] == list(range(TOY.max_steps))
     assert [t.truncated for t in steps] == [False] * (TOY.max_steps - 1) + [True]

@@ -31,14 +31,14 @@ def test_round_trip_keeps_arrays_types_and_random_keys(checkpoints):
 
 def test_the_newest_is_read_and_old_ones_are_pruned(checkpoints):
     for number in range(5):
-        checkpoints.save(number, tree(number), {}, {"number": number})
+        checkpoints.save(number, tree(number), tree(), {"number": number})
     assert checkpoints.meta()["number"] == 4
     assert len([p for p in checkpoints.folder.iterdir() if p.is_dir()]) == KEPT
 
 
 def test_a_half_written_checkpoint_is_never_chosen(checkpoints, tmp_path):
-    checkpoints.save(1, tree(1.0), {}, {"number": 1})
-    checkpoints.save(2, tree(2.0), {}, {"number": 2})
+    checkpoints.save(1, tree(1.0), tree(), {"number": 1})
+    checkpoints.save(2, tree(2.0), tree(), {"number": 2})
     checkpoints.close()
     whole = tmp_path / "checkpoint" / "2"
     whole.rename(tmp_path / "checkpoint" / "2.orbax-checkpoint-tmp")  # as it is called until it is whole
@@ -49,7 +49,7 @@ def test_a_half_written_checkpoint_is_never_chosen(checkpoints, tmp_path):
 
 
 def test_other_shapes_are_refused_by_name(checkpoints):
-    checkpoints.save(1, tree(width=3), {}, {})
+    checkpoints.save(1, tree(width=3), tree(), {})
     with pytest.raises(ValueError, match=r"params/w has shape \(2, 3\), this run needs shape \(2, 4\)"):
         checkpoints.arrays(tree(width=4))
     with pytest.raises(ValueError, match="extra has no such array"):

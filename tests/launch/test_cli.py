@@ -1,6 +1,7 @@
 """The command line: results on standard output, and one sentence with exit code 2 for a user's mistake."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -114,6 +115,12 @@ def test_data_that_is_not_finite(segue, data_file, tmp_path):
     bad = altered(data_file, tmp_path / "bad.npz", action=action)
     refused(segue("pretrain", "--data", bad, "--out", tmp_path / "x"), "action", "row 17")
     assert not (tmp_path / "x").exists()
+
+
+def test_data_recorded_with_another_discount(segue, data_file, tmp_path):
+    dataset = Dataset.load(data_file)
+    Dataset(replace(dataset.info, discount=0.9), dataset.columns).save(tmp_path / "old.npz")
+    refused(segue("pretrain", "--data", tmp_path / "old.npz", "--out", tmp_path / "x"), "discount 0.9", "0.98")
 
 
 def test_checkpoint_of_another_task(segue, pretrained, tmp_path, another_task):
