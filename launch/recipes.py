@@ -51,7 +51,7 @@ class Collect:
     """
 
     transitions: int = 8000
-    good_share: float = 0.3
+    good_share: float = 0.25
     widen: float = 1.2
 
     def __post_init__(self) -> None:
