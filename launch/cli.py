@@ -10,6 +10,7 @@ from typing import Annotated, Any, Literal
 import tyro
 from rich.table import Table
 
+from agent.methods import find_method
 from agent.replay.dataset import Dataset
 from launch import bench as benches
 from launch import catalogue
@@ -30,8 +31,17 @@ Resume = Annotated[tyro.conf.FlagCreatePairsOff[bool], tyro.conf.arg(help="Go on
 Json = Annotated[tyro.conf.FlagCreatePairsOff[bool], tyro.conf.arg(help="Print one JSON object and nothing else.")]
 
 
+# The commands start from the quick rehearsal's numbers, so that its line can be walked step by step on a laptop.
+QUICK = PRESETS["quick"]
+COLLECT = CollectRecipe(collect=QUICK.collect)
+PRETRAIN = PretrainRecipe(data=tyro.MISSING, learning=QUICK.learning, offline=QUICK.offline)
+FINETUNE = FinetuneRecipe(learning=QUICK.learning, online=QUICK.online, evaluation=QUICK.evaluation)
+
+
 @app.command
-def collect(recipe: Annotated[CollectRecipe, Flat], out: Out, resume: Resume = False, json: Json = False) -> None:
+def collect(
+    out: Out, recipe: Annotated[CollectRecipe, Flat] = COLLECT, resume: Resume = False, json: Json = False
+) -> None:
     """Collect offline data of mixed quality with scripts, in the twin."""
     with progress_bar() as progress:
         path = collect_stage(recipe, out, progress, resume)
@@ -41,15 +51,23 @@ def collect(recipe: Annotated[CollectRecipe, Flat], out: Out, resume: Resume = F
 
 
 @app.command
-def pretrain(recipe: Annotated[PretrainRecipe, Flat], out: Out, resume: Resume = False, json: Json = False) -> None:
+def pretrain(
+    out: Out, recipe: Annotated[PretrainRecipe, Flat] = PRETRAIN, resume: Resume = False, json: Json = False
+) -> None:
     """Pre-train a policy and critics on a data set."""
+    if recipe.offline.coef == PRETRAIN.offline.coef:  # the quick numbers are Cal-QL's: another method takes what it knows
+        known = find_method(recipe.offline.method).coef
+        coef = {name: value for name, value in recipe.offline.coef.items() if name in known}
+        recipe = replace(recipe, offline=replace(recipe.offline, coef=coef))
     with progress_bar() as progress:
         pretrain_stage(recipe, out, progress, resume)
     _show(json, {"checkpoint": str(out), **(read_lines(out / "metrics.jsonl") or [{}])[-1]})
 
 
 @app.command
-def finetune(recipe: Annotated[FinetuneRecipe, Flat], out: Out, resume: Resume = False, json: Json = False) -> None:
+def finetune(
+    out: Out, recipe: Annotated[FinetuneRecipe, Flat] = FINETUNE, resume: Resume = False, json: Json = False
+) -> None:
     """Fine-tune online: a bridge from a pre-trained run, or a baseline that starts from nothing."""
     with progress_bar() as progress:
         finetune_stage(recipe, out, progress, resume)
@@ -157,11 +175,11 @@ def run(
     loaded: Recipe = read_recipe(recipe)
     match loaded:
         case CollectRecipe():
-            collect(loaded, out, resume, json)
+            collect(out, loaded, resume, json)
         case PretrainRecipe():
-            pretrain(loaded, out, resume, json)
+            pretrain(out, loaded, resume, json)
         case FinetuneRecipe():
-            finetune(loaded, out, resume, json)
+            finetune(out, loaded, resume, json)
         case RehearseRecipe():
             _rehearse(loaded, out, resume, json)
 

@@ -38,7 +38,7 @@ def collect(task: Task, recipe: Collect, seed: int, progress: Callable[[int], No
     Args:
         progress: called with the number of transitions so far.
     """
-    env = make_env(widened(task, recipe.widen), "twin")
+    env = make_env(replace(widened(task, recipe.widen), max_steps=recipe.max_steps), "twin")
     transitions: list[Transition] = []
     episode = 0
     try:

@@ -48,15 +48,18 @@ class Collect:
         transitions: how many at least; the last episode is finished.
         good_share: share of episodes by a mildly noisy script; the rest by a bad one.
         widen: factor on the box and on the range of starts.
+        max_steps: time limit of these episodes: a slow hand may finish what the task's own limit would cut.
     """
 
     transitions: int = 8000
     good_share: float = 0.25
     widen: float = 1.2
+    max_steps: int = 60
 
     def __post_init__(self) -> None:
-        if self.transitions < 1:
-            raise ValueError(f"collect: transitions is {self.transitions}; give at least 1")
+        for name in ("transitions", "max_steps"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"collect: {name} is {getattr(self, name)}; give at least 1")
         if not 0 <= self.good_share <= 1:
             raise ValueError(f"collect: good_share is {self.good_share}; give a share from 0 to 1")
         if not self.widen >= 1:

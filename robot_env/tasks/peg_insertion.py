@@ -37,5 +37,6 @@ TASK = Task(
     high=(0.06, 0.06, 0.12, 0.05, 0.05, pi / 6 + 0.1),
     reset=(0.0, 0.0, 0.08, 0.0, 0.0, 0.0),
     reset_range=(0.05, 0.05, 0.02, 0.0, 0.0, pi / 6),
+    max_steps=45,
     scene=PegScene(),
 )

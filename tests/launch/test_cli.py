@@ -42,7 +42,7 @@ def test_tasks_lists_spaces_and_limits(segue):
     assert sorted(listed) == task_names()
     peg = listed["peg_insertion"]
     assert peg["observation"] == {"state": [19]}
-    assert (peg["action"], peg["max_steps"], peg["hz"]) == ([6], 60, 10.0)
+    assert (peg["action"], peg["max_steps"], peg["hz"]) == ([6], 45, 10.0)
 
 
 def test_tasks_for_people_is_a_table(segue):

@@ -23,7 +23,7 @@ def test_episodes_are_whole_and_failures_are_truncated():
     assert end[-1]
     assert sum(e.stop - e.start for e in data.episodes) == len(data) >= 400
     for episode in data.episodes:
-        long = episode.stop - episode.start == TASK.max_steps
+        long = episode.stop - episode.start == Collect.max_steps
         assert data.columns["terminated"][episode.stop - 1] or long
     np.testing.assert_array_equal(data.columns["reward"], data.columns["terminated"] - 1.0)
 
