@@ -3,13 +3,15 @@
 import json as json_module
 import os
 import sys
-from dataclasses import replace
+from collections.abc import Collection, Mapping
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import tyro
 from rich.table import Table
 
+from agent.bridges import bridge_class
 from agent.methods import find_method
 from agent.replay.dataset import Dataset
 from launch import bench as benches
@@ -55,10 +57,8 @@ def pretrain(
     out: Out, recipe: Annotated[PretrainRecipe, Flat] = PRETRAIN, resume: Resume = False, json: Json = False
 ) -> None:
     """Pre-train a policy and critics on a data set."""
-    if recipe.offline.coef == PRETRAIN.offline.coef:  # the quick numbers are Cal-QL's: another method takes what it knows
-        known = find_method(recipe.offline.method).coef
-        coef = {name: value for name, value in recipe.offline.coef.items() if name in known}
-        recipe = replace(recipe, offline=replace(recipe.offline, coef=coef))
+    coef = _apt(recipe.offline.coef, PRETRAIN.offline.coef, find_method(recipe.offline.method).coef)
+    recipe = replace(recipe, offline=replace(recipe.offline, coef=coef))
     with progress_bar() as progress:
         pretrain_stage(recipe, out, progress, resume)
     _show(json, {"checkpoint": str(out), **(read_lines(out / "metrics.jsonl") or [{}])[-1]})
@@ -69,6 +69,9 @@ def finetune(
     out: Out, recipe: Annotated[FinetuneRecipe, Flat] = FINETUNE, resume: Resume = False, json: Json = False
 ) -> None:
     """Fine-tune online: a bridge from a pre-trained run, or a baseline that starts from nothing."""
+    known = [f.name for f in fields(bridge_class(recipe.online.bridge))]
+    settings = _apt(recipe.online.bridge_settings, FINETUNE.online.bridge_settings, known)
+    recipe = replace(recipe, online=replace(recipe.online, bridge_settings=settings))
     with progress_bar() as progress:
         finetune_stage(recipe, out, progress, resume)
     rows, modes = read_lines(out / "scores.jsonl"), ("mode", "sample")
@@ -209,6 +212,11 @@ def bench(
         repeats: Measurements of each figure; the median is shown.
     """
     _show(json, benches.update(repeats) if what == "update" else benches.sim(repeats))
+
+
+def _apt(numbers: dict[str, float], defaults: Mapping[str, float], known: Collection[str]) -> dict[str, float]:
+    """What a user gave, as it is; of the defaults, which belong to the default part, only what the chosen part knows."""
+    return numbers if numbers != defaults else {name: value for name, value in numbers.items() if name in known}
 
 
 def _show(json: bool, value: Any) -> None:
