@@ -1,5 +1,6 @@
 """From an offline method, a bridge and an online method to a plan that can be run, or a reason why not."""
 
+import math
 from collections.abc import Callable
 
 from agent.replay.mixture import split
@@ -63,6 +64,11 @@ def check_phase(phase: Phase) -> None:
         if name not in phase.method.coef:
             known = ", ".join(sorted(phase.method.coef)) or "none"
             raise ValueError(f"{where}: its method has no coefficient {name!r}; it has {known}")
+    for name, value in {**phase.method.coef, **phase.coef}.items():
+        count = name.endswith("_actions")
+        if not callable(value) and not (math.isfinite(value) and value >= count and (not count or value == int(value))):
+            wanted = "a whole number of 1 or more" if count else "a finite number of 0 or more"
+            raise ValueError(f"{where}: coefficient {name} is {value}; give {wanted}")
 
 
 def check_method(method: Method, where: str = "method") -> None:

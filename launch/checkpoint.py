@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import orbax.checkpoint as ocp
 
 FORMAT = 1
+NEEDED = ("task", "learning", "method", "version", "finished")  # what a checkpoint must say of itself
 KEPT = 2  # an interrupted write leaves the one before
 
 
@@ -43,9 +44,11 @@ class Checkpoints:
     def meta(self) -> dict[str, Any]:
         """What the newest checkpoint says of itself. Raises `ValueError` where there is none, or it is of another version."""
         meta = self._item("meta", ocp.args.JsonRestore())
-        if meta.get("format") != FORMAT:
+        if not isinstance(meta, dict) or not {"format", *NEEDED} <= set(meta):
+            raise self._damaged("meta", self._number())
+        if meta["format"] != FORMAT:
             raise ValueError(
-                f"checkpoint {self.folder}: format {meta.get('format')}, this program reads {FORMAT}; train again"
+                f"checkpoint {self.folder}: format {meta['format']}, this program reads {FORMAT}; train again"
             )
         return meta
 
@@ -56,7 +59,10 @@ class Checkpoints:
     def arrays(self, like: Any) -> Any:
         """The newest checkpoint's arrays, shaped as `like`. Raises `ValueError` that names a leaf that does not fit."""
         raw = _raw(like)
-        _check_shapes(self.folder, raw, self._manager.item_metadata(self._number()).arrays)
+        shapes = self._manager.item_metadata(self._number()).arrays
+        if shapes is None:
+            raise self._damaged("arrays", self._number())
+        _check_shapes(self.folder, raw, shapes)
         found = self._item("arrays", ocp.args.StandardRestore(jax.tree.map(ocp.utils.to_shape_dtype_struct, raw)))
         return jax.tree.map(lambda x, y: jax.random.wrap_key_data(y) if _is_key(x) else y, like, found)
 
@@ -69,8 +75,18 @@ class Checkpoints:
         return number
 
     def _item(self, name: str, how: ocp.args.CheckpointArgs) -> Any:
-        restored: Any = self._manager.restore(self._number(), args=ocp.args.Composite(**{name: how}))
-        return restored[name]
+        number = self._number()
+        try:
+            restored: Any = self._manager.restore(number, args=ocp.args.Composite(**{name: how}))
+            return restored[name]
+        except (KeyError, ValueError, OSError) as error:
+            raise self._damaged(name, number) from error
+
+    def _damaged(self, name: str, number: int) -> ValueError:
+        return ValueError(
+            f"checkpoint {self.folder}: {name} of {number} is missing or damaged; "
+            f"remove the folder {number} to use the one before, or train again"
+        )
 
     def close(self) -> None:
         """Gives back its threads."""

@@ -3,20 +3,18 @@
 import json as json_module
 import os
 import sys
-from collections.abc import Collection, Mapping
-from dataclasses import fields, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import tyro
 from rich.table import Table
 
-from agent.bridges import bridge_class
-from agent.methods import find_method
 from agent.replay.dataset import Dataset
 from launch import bench as benches
 from launch import catalogue
-from launch.recipes import CollectRecipe, FinetuneRecipe, PretrainRecipe, Recipe, RehearseRecipe, read_recipe
+from launch.recipe_files import Recipe, read_recipe
+from launch.recipes import CollectRecipe, FinetuneRecipe, PretrainRecipe, RehearseRecipe
 from launch.rehearse import PRESETS
 from launch.rehearse import rehearse as run_rehearsal
 from launch.report import write_report
@@ -29,15 +27,20 @@ EXIT_USER, EXIT_FAILED, EXIT_STOPPED = 2, 1, 130
 app = tyro.extras.SubcommandApp()
 Flat = tyro.conf.arg(name="")
 Out = Annotated[Path, tyro.conf.arg(help="Folder of the run; made anew.", metavar="DIR")]
-Resume = Annotated[tyro.conf.FlagCreatePairsOff[bool], tyro.conf.arg(help="Go on with the run that the folder holds.")]
+Resume = Annotated[
+    tyro.conf.FlagCreatePairsOff[bool],
+    tyro.conf.arg(help="Go on with the run that the folder holds; a stage without robot time begins again."),
+]
 Json = Annotated[tyro.conf.FlagCreatePairsOff[bool], tyro.conf.arg(help="Print one JSON object and nothing else.")]
 
 
 # The commands start from the quick rehearsal's numbers, so that its line can be walked step by step on a laptop.
 QUICK = PRESETS["quick"]
 COLLECT = CollectRecipe(collect=QUICK.collect)
-PRETRAIN = PretrainRecipe(data=tyro.MISSING, learning=QUICK.learning, offline=QUICK.offline)
-FINETUNE = FinetuneRecipe(learning=QUICK.learning, online=QUICK.online, evaluation=QUICK.evaluation)
+PRETRAIN = PretrainRecipe(data=tyro.MISSING, learning=QUICK.learning, offline=replace(QUICK.offline, coef={}))
+FINETUNE = FinetuneRecipe(
+    learning=QUICK.learning, online=replace(QUICK.online, bridge_settings={}), evaluation=QUICK.evaluation
+)
 
 
 @app.command
@@ -57,8 +60,13 @@ def pretrain(
     out: Out, recipe: Annotated[PretrainRecipe, Flat] = PRETRAIN, resume: Resume = False, json: Json = False
 ) -> None:
     """Pre-train a policy and critics on a data set."""
-    coef = _apt(recipe.offline.coef, PRETRAIN.offline.coef, find_method(recipe.offline.method).coef)
-    recipe = replace(recipe, offline=replace(recipe.offline, coef=coef))
+    offline = recipe.offline
+    if offline.method == QUICK.offline.method:
+        offline = replace(offline, coef={**QUICK.offline.coef, **offline.coef})
+    _pretrain(replace(recipe, offline=offline), out, resume, json)
+
+
+def _pretrain(recipe: PretrainRecipe, out: Path, resume: bool, json: bool) -> None:
     with progress_bar() as progress:
         pretrain_stage(recipe, out, progress, resume)
     _show(json, {"checkpoint": str(out), **(read_lines(out / "metrics.jsonl") or [{}])[-1]})
@@ -69,9 +77,13 @@ def finetune(
     out: Out, recipe: Annotated[FinetuneRecipe, Flat] = FINETUNE, resume: Resume = False, json: Json = False
 ) -> None:
     """Fine-tune online: a bridge from a pre-trained run, or a baseline that starts from nothing."""
-    known = [f.name for f in fields(bridge_class(recipe.online.bridge))]
-    settings = _apt(recipe.online.bridge_settings, FINETUNE.online.bridge_settings, known)
-    recipe = replace(recipe, online=replace(recipe.online, bridge_settings=settings))
+    online = recipe.online
+    if online.bridge == QUICK.online.bridge:
+        online = replace(online, bridge_settings={**QUICK.online.bridge_settings, **online.bridge_settings})
+    _finetune(replace(recipe, online=online), out, resume, json)
+
+
+def _finetune(recipe: FinetuneRecipe, out: Path, resume: bool, json: bool) -> None:
     with progress_bar() as progress:
         finetune_stage(recipe, out, progress, resume)
     rows, modes = read_lines(out / "scores.jsonl"), ("mode", "sample")
@@ -180,9 +192,9 @@ def run(
         case CollectRecipe():
             collect(out, loaded, resume, json)
         case PretrainRecipe():
-            pretrain(out, loaded, resume, json)
+            _pretrain(loaded, out, resume, json)
         case FinetuneRecipe():
-            finetune(out, loaded, resume, json)
+            _finetune(loaded, out, resume, json)
         case RehearseRecipe():
             _rehearse(loaded, out, resume, json)
 
@@ -211,12 +223,9 @@ def bench(
         what: `update`: gradient steps per second and GFLOP/s. `sim`: control steps per second of the twin.
         repeats: Measurements of each figure; the median is shown.
     """
+    if repeats < 1:
+        raise ValueError(f"--repeats {repeats}: give at least 1")
     _show(json, benches.update(repeats) if what == "update" else benches.sim(repeats))
-
-
-def _apt(numbers: dict[str, float], defaults: Mapping[str, float], known: Collection[str]) -> dict[str, float]:
-    """What a user gave, as it is; of the defaults, which belong to the default part, only what the chosen part knows."""
-    return numbers if numbers != defaults else {name: value for name, value in numbers.items() if name in known}
 
 
 def _show(json: bool, value: Any) -> None:

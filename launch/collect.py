@@ -32,20 +32,25 @@ def widened(task: Task, factor: float) -> Task:
     )
 
 
+def collection_task(task: Task, recipe: Collect) -> Task:
+    """The task as data is collected on it: a wider box, and time for a slow hand."""
+    return replace(widened(task, recipe.widen), max_steps=recipe.max_steps)
+
+
 def collect(task: Task, recipe: Collect, seed: int, progress: Callable[[int], None] = lambda n: None) -> Dataset:
     """Scripted episodes in the twin until there are enough transitions, the last one finished.
 
     Args:
         progress: called with the number of transitions so far.
     """
-    env = make_env(replace(widened(task, recipe.widen), max_steps=recipe.max_steps), "twin")
+    env = make_env(collection_task(task, recipe), "twin")
     transitions: list[Transition] = []
     episode = 0
     try:
         while len(transitions) < recipe.transitions:
             # Hands take turns so that their shares are exact: drawn at random they differ between seeds more than anything.
-            good = int((episode + 1) * recipe.good_share) > int(episode * recipe.good_share)
-            rng, quality = np.random.default_rng([seed, episode]), GOOD if good else BAD
+            is_good = int((episode + 1) * recipe.good_share) > int(episode * recipe.good_share)
+            rng, quality = np.random.default_rng([seed, episode]), GOOD if is_good else BAD
             transitions += _episode(env, quality, rng, episode_seed(seed, episode), len(transitions))
             episode += 1
             progress(len(transitions))

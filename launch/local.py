@@ -57,7 +57,7 @@ def run(
 
 
 def _offline(learner: Learner, listener: Listener, env_steps: int) -> None:
-    while learner.remaining:
+    while learner.remaining > 0:
         metrics = learner.learn(min(OFFLINE_BLOCK, learner.remaining))
         listener.trained(learner.phase.name, env_steps, learner.updates, metrics)
 
@@ -71,7 +71,7 @@ def _online(
     every: int,
     last_score: int | None,
 ) -> int | None:
-    while learner.remaining:
+    while learner.remaining > 0:
         if actor.between_episodes:
             due = last_score is None or actor.env_steps // every > last_score // every
             if evaluator is not None and due:

@@ -1,18 +1,15 @@
 """Recipes: everything that decides a run, as frozen dataclasses that are saved with it and can be run again."""
 
-import json
+import math
 from dataclasses import dataclass, field
-from pathlib import Path
-from typing import Any, Literal, TypeVar
-
-import cattrs
+from typing import Literal
 
 from agent.adopt import make_nets
 from agent.bridges import find_bridge
 from agent.heads import Networks
 from agent.methods import find_method
 from agent.optim import Adam
-from agent.plan import plan
+from agent.plan import check_phase, plan
 from agent.policy import SAMPLE
 from agent.types import Nets, Phase
 from robot_env.observation import make_spaces
@@ -38,6 +35,15 @@ class Learning:
     tau: float = 0.005
     temperature: float = 1.0
     target_entropy: float | None = None
+
+    def __post_init__(self) -> None:
+        for name in ("actor_lr", "critic_lr", "temperature_lr", "temperature"):
+            if not 0 < getattr(self, name) < math.inf:
+                raise ValueError(f"learning: {name} is {getattr(self, name)}; give a positive number")
+        if not 0 < self.tau <= 1:
+            raise ValueError(f"learning: tau is {self.tau}; give a number above 0, at most 1")
+        if self.target_entropy is not None and not math.isfinite(self.target_entropy):
+            raise ValueError(f"learning: target_entropy is {self.target_entropy}; give a finite number of nats")
 
 
 @dataclass(frozen=True)
@@ -111,6 +117,11 @@ class Online:
     replay: Literal["device", "host"] = "device"
     block: int = 10
 
+    def __post_init__(self) -> None:
+        for name in ("env_steps", "utd", "batch_size", "replay_capacity", "block"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"online: {name} is {getattr(self, name)}; give at least 1")
+
 
 @dataclass(frozen=True)
 class Evaluation:
@@ -133,6 +144,12 @@ class Evaluation:
             )
 
 
+def check_seed(seed: int) -> None:
+    """Raises `ValueError` for a seed that a generator would refuse."""
+    if not 0 <= seed < 2**32:
+        raise ValueError(f"--seed {seed}: give a whole number from 0 to {2**32 - 1}")
+
+
 @dataclass(frozen=True)
 class CollectRecipe:
     """What `segue collect` does.
@@ -146,6 +163,9 @@ class CollectRecipe:
     task: str = "peg_insertion"
     seed: int = 0
     collect: Collect = field(default_factory=Collect)
+
+    def __post_init__(self) -> None:
+        check_seed(self.seed)
 
 
 @dataclass(frozen=True)
@@ -165,6 +185,9 @@ class PretrainRecipe:
     seed: int = 0
     learning: Learning = field(default_factory=Learning)
     offline: Offline = field(default_factory=Offline)
+
+    def __post_init__(self) -> None:
+        check_seed(self.seed)
 
 
 @dataclass(frozen=True)
@@ -191,6 +214,9 @@ class FinetuneRecipe:
     online: Online = field(default_factory=Online)
     evaluation: Evaluation = field(default_factory=Evaluation)
 
+    def __post_init__(self) -> None:
+        check_seed(self.seed)
+
 
 @dataclass(frozen=True)
 class RehearseRecipe:
@@ -216,47 +242,8 @@ class RehearseRecipe:
     online: Online = field(default_factory=Online)
     evaluation: Evaluation = field(default_factory=Evaluation)
 
-
-RECIPES = {
-    "collect": CollectRecipe,
-    "pretrain": PretrainRecipe,
-    "finetune": FinetuneRecipe,
-    "rehearse": RehearseRecipe,
-}
-Recipe = CollectRecipe | PretrainRecipe | FinetuneRecipe | RehearseRecipe
-
-T = TypeVar("T")
-_converter = cattrs.Converter(forbid_extra_keys=True)
-
-
-def to_plain(value: Any) -> Any:
-    """A dataclass of this module as plain JSON types."""
-    return json.loads(json.dumps(_converter.unstructure(value)))
-
-
-def structure(plain: Any, kind: type[T]) -> T:
-    """The dataclass that `to_plain` was given."""
-    return _converter.structure(plain, kind)
-
-
-def to_json(recipe: Recipe) -> dict[str, Any]:
-    """A recipe as plain JSON, with the command it is of."""
-    command = next(name for name, kind in RECIPES.items() if isinstance(recipe, kind))
-    return {"command": command, **to_plain(recipe)}
-
-
-def read_recipe(path: Path) -> Recipe:
-    """The recipe that a run saved. Raises `ValueError`, one sentence, for a file that is none."""
-    try:
-        plain = json.loads(path.read_text())
-        return _converter.structure({k: v for k, v in plain.items() if k != "command"}, RECIPES[plain["command"]])
-    except (OSError, json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise ValueError(f"recipe {path}: cannot be read ({error}); give the recipe.json of a run") from error
-    except (KeyError, TypeError, AttributeError) as error:
-        raise ValueError(f"recipe {path}: names no command ({error}); give the recipe.json of a run") from error
-    except (cattrs.BaseValidationError, ValueError) as error:
-        reasons = cattrs.transform_error(error) if isinstance(error, cattrs.BaseValidationError) else [str(error)]
-        raise ValueError(f"recipe {path}: {'; '.join(reasons)}; correct the file") from error
+    def __post_init__(self) -> None:
+        check_seed(self.seed)
 
 
 def obs_shapes_of(task: Task) -> dict[str, tuple[int, ...]]:
@@ -284,7 +271,7 @@ def networks_of(task: Task, learning: Learning) -> Nets:
 
 def offline_phase(offline: Offline) -> Phase:
     """The pre-training phase. Raises `ValueError` for an unknown method or coefficient."""
-    return Phase(
+    phase = Phase(
         "offline",
         find_method(offline.method),
         updates=offline.updates,
@@ -292,6 +279,8 @@ def offline_phase(offline: Offline) -> Phase:
         shares={"offline": 1.0},
         coef=offline.coef,
     )
+    check_phase(phase)
+    return phase
 
 
 def online_plan(online: Online, offline: Phase | None = None) -> tuple[Phase, ...]:

@@ -16,6 +16,7 @@ from agent.policy import PolicyParams
 from agent.replay.dataset import Dataset
 from agent.types import Nets
 from launch.evaluate import Evaluator, clopper_pearson
+from launch.recipe_files import to_json, to_plain
 from launch.recipes import (
     Collect,
     CollectRecipe,
@@ -26,8 +27,6 @@ from launch.recipes import (
     Online,
     PretrainRecipe,
     RehearseRecipe,
-    to_json,
-    to_plain,
 )
 from launch.report import write_report
 from launch.runs import console, prepare, read_lines, write_json

@@ -66,7 +66,15 @@ def prepare(folder: Path, recipe: Mapping[str, Any], resume: bool) -> None:
     path = folder / "recipe.json"
     if folder.is_file():
         raise ValueError(f"--out {folder}: it is a file; give a folder")
-    if path.exists():
+    try:
+        begun = path.exists() and {p.name for p in folder.iterdir()} != {"recipe.json"}
+        if folder.is_dir() and not path.exists() and any(folder.iterdir()):
+            raise ValueError(f"--out {folder}: it is not empty and holds no run; give another folder")
+        if not begun:  # nothing there, or only the recipe of a run that was refused
+            write_json(path, recipe)
+    except OSError as error:
+        raise ValueError(f"--out {folder}: cannot be written ({error.strerror}); give another folder") from error
+    if begun:
         if not resume:
             raise ValueError(
                 f"--out {folder}: it already holds a run; give --resume to go on with it, or another folder"
@@ -78,15 +86,11 @@ def prepare(folder: Path, recipe: Mapping[str, Any], resume: bool) -> None:
                     f"--out {folder}: its run has {name} {old.get(name)}, this one {recipe.get(name)}; "
                     "resume with the same settings, or give another folder"
                 )
-        return
-    if folder.is_dir() and any(folder.iterdir()):
-        raise ValueError(f"--out {folder}: it is not empty and holds no run; give another folder")
-    write_json(path, recipe)
 
 
 @contextmanager
 def progress_bar():
-    """A progress bar on standard error; a plain line every so often where that is no terminal."""
+    """A progress bar on standard error; nothing where that is no terminal."""
     columns = (
         TextColumn("{task.description:<28}"),
         BarColumn(),
@@ -119,6 +123,7 @@ class RunLog:
         self._files = {name: open(folder / f"{name}.jsonl", "a") for name in ("metrics", "scores", "episodes")}  # noqa: SIM115
         self._board = SummaryWriter(str(folder / "tensorboard"))
         self._task = progress.add_task(title, total=total, note="")
+        self._last: tuple[str, int, int, Metrics] | None = None
         self._blocks, self._every, self._start_s = 0, every, time.monotonic() - wall_s
 
     @property
@@ -130,7 +135,15 @@ class RunLog:
         """See `launch.local.Listener`."""
         self._progress.update(self._task, completed=env_steps or updates)
         self._blocks += 1
-        if metrics and self._blocks % self._every == 0:
+        if metrics:
+            self._last = (phase, env_steps, updates, metrics)
+        if self._blocks % self._every == 0:
+            self.flush()
+
+    def flush(self) -> None:
+        """Fetches and writes the newest metrics. Raises `FloatingPointError` where one is no number."""
+        if self._last is not None:
+            (phase, env_steps, updates, metrics), self._last = self._last, None
             numbers = fetch(metrics)
             bad = sorted(name for name, value in numbers.items() if value != value or abs(value) == float("inf"))
             self._write("metrics", {"phase": phase, "env_steps": env_steps, "updates": updates, **numbers})

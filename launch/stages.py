@@ -14,29 +14,29 @@ from agent.methods import find_method
 from agent.policy import SAMPLE, Policy, PolicyParams, policy_params
 from agent.replay.dataset import Dataset
 from agent.replay.ring import Ring
-from agent.types import Method, Nets, Normalizer, Phase, State
+from agent.types import Method, Metrics, Nets, Normalizer, Phase, State
 from launch import local
-from launch.actor import Actor
+from launch.actor import Actor, Episode
 from launch.checkpoint import Checkpoints, check_fits, open_checkpoint
-from launch.collect import collect
+from launch.collect import collect, collection_task
 from launch.evaluate import Evaluator, Score
 from launch.learner import Learner
+from launch.recipe_files import structure, to_json, to_plain
 from launch.recipes import (
     CollectRecipe,
     FinetuneRecipe,
     Learning,
     PretrainRecipe,
+    check_seed,
     networks_of,
     obs_shapes_of,
     offline_phase,
     online_plan,
-    structure,
-    to_json,
-    to_plain,
 )
 from launch.runs import RunLog, prepare, rewind_logs
 from robot_env.env import RobotEnv
 from robot_env.make import make_env
+from robot_env.preflight import preflight
 from robot_env.tasks import Task, find_task
 
 DATA_FILE = "dataset.npz"
@@ -47,6 +47,7 @@ SAVE_EVERY_S = 30.0  # seconds of work that an interruption may cost
 def collect_stage(recipe: CollectRecipe, folder: Path, progress: Progress, resume: bool = False) -> Path:
     """Collects a data set into `folder`; returns its file."""
     task = find_task(recipe.task)
+    preflight(collection_task(task, recipe.collect))
     prepare(folder, to_json(recipe), resume)
     path = folder / DATA_FILE
     if not path.exists():
@@ -58,7 +59,8 @@ def collect_stage(recipe: CollectRecipe, folder: Path, progress: Progress, resum
 
 def load_dataset(path: str | Path, task: Task) -> Dataset:
     """A data set, checked against the task. Raises `ValueError`."""
-    dataset = Dataset.load(Path(path))
+    path = Path(path)
+    dataset = Dataset.load(path / DATA_FILE if path.is_dir() else path)
     dataset.check(obs_shapes_of(task), task.action_dim, task.name)
     for name in ("reward_scale", "reward_shift", "discount"):
         recorded, wanted = getattr(dataset.info, name), getattr(task, name)
@@ -84,6 +86,7 @@ def pretrain_stage(recipe: PretrainRecipe, folder: Path, progress: Progress, res
         log = RunLog(folder, f"pre-train {recipe.offline.method}", phase.updates, progress, LOG_EVERY["offline"])
         try:
             local.run(learner, None, None, log)
+            log.flush()
         finally:
             log.close()
         numbers = {"wall_s": log.wall_s, "updates": learner.updates, "finished": True}
@@ -171,12 +174,20 @@ class Finetuning:
         self._saved_s = meta.get("wall_s", 0.0)
         title = f"{online.bridge} + {online.method}"
         self.log = RunLog(self.folder, title, online.env_steps, progress, LOG_EVERY["online"], self._saved_s)
-        self.trained, self.episode = self.log.trained, self.log.episode
         try:
             local.run(self.learner, self.actor, self.evaluator, self, online.block, every, self.last_score)
+            self.log.flush()
             self._save(finished=True)
         finally:
             self.log.close()
+
+    def trained(self, phase: str, env_steps: int, updates: int, metrics: Metrics) -> None:
+        """See `launch.local.Listener`."""
+        self.log.trained(phase, env_steps, updates, metrics)
+
+    def episode(self, env_steps: int, episode: Episode) -> None:
+        """See `launch.local.Listener`."""
+        self.log.episode(env_steps, episode)
 
     def scored(self, env_steps: int, scores: dict[str, Score]) -> None:
         """See `launch.local.Listener`."""
@@ -216,6 +227,7 @@ def evaluate_stage(folder: Path, trials: int, arm: str, seed: int) -> dict[str, 
     """Both ways of acting on the task's fixed trials."""
     if trials < 1:
         raise ValueError(f"--trials {trials}: give at least 1")
+    check_seed(seed)
     now, nets, meta = load_policy(folder)
     env = make_env(find_task(meta["task"]), arm)
     try:

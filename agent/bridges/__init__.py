@@ -2,6 +2,7 @@
 
 import dataclasses
 import importlib
+import math
 import pkgutil
 from collections.abc import Mapping
 from typing import Any
@@ -22,11 +23,16 @@ def bridge_class(name: str) -> type:
 def find_bridge(name: str, settings: Mapping[str, Any] | None = None) -> Any:
     """The bridge of that name with its settings. Raises `ValueError` for an unknown name or setting."""
     kind = bridge_class(name)
-    known = [f.name for f in dataclasses.fields(kind)]
-    for setting in settings or {}:
+    fields = {f.name: f.type for f in dataclasses.fields(kind)}
+    known, given = list(fields), dict(settings or {})
+    for setting, value in given.items():
         if setting not in known:
             raise ValueError(
                 f"bridge {name!r} has no setting {setting!r}; "
                 + (f"it has {', '.join(known)}" if known else "it has none")
             )
-    return kind(**(settings or {}))
+        if fields[setting] is int:  # a command line's number is a float
+            if not math.isfinite(value) or value != int(value):
+                raise ValueError(f"bridge {name!r}: {setting} is {value}; give a whole number")
+            given[setting] = int(value)
+    return kind(**given)

@@ -57,7 +57,7 @@ def test_a_plan_takes_exactly_the_steps_it_was_given_or_is_refused_in_a_sentence
     settings = {"steps": steps} if bridge == "warm_up" else {}
     offline = replace(OFFLINE, updates=updates)
     online = replace(ONLINE, env_steps=env_steps, utd=utd, batch_size=batch_size)
-    fits = env_steps > 0 and utd > 0 and batch_size > 0
+    fits = env_steps > 0 and utd > 0 and batch_size > (1 if bridge == "rlpd" else 0)  # half a transition is none
     fits = fits and (bridge == "rlpd" or updates > 0) and (bridge != "warm_up" or steps < env_steps)
     if not fits:
         with pytest.raises(ValueError, match=r"\A.*phase.*\Z") as refusal:

@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 from launch import stages
-from launch.recipes import FinetuneRecipe, read_recipe
+from launch.recipe_files import read_recipe
+from launch.recipes import FinetuneRecipe
 from launch.rehearse import area, rehearse, shrunk
 from launch.runs import progress_bar, read_lines
 from launch.stages import Finetuning, finetune_stage, load_policy
