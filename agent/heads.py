@@ -11,6 +11,9 @@ import jax.numpy as jnp
 
 from agent.layers import normed_relu
 
+# On a CPU, a layer of activations larger than this is computed action by action and again in the backward pass: a third more
+# arithmetic, in the cache, is faster than waiting for memory.
+CACHE_BYTES = 2**24
 MIN_STD, MAX_STD = 1e-5, 10.0  # bounds of the policy's std before squashing; WSRL's public code
 
 
@@ -101,34 +104,47 @@ class Critics(nn.Module):
 
     @nn.compact
     def __call__(self, obs: jax.Array, action: jax.Array) -> jax.Array:
-        (*lead, a), (b, d) = action.shape, obs.shape
-        first = self.networks.critic_hidden[0]
-        kernel = self.param("kernel_0", _each_member(_orthogonal()), (self.members, d + a, first))
-        bias = self.param("bias_0", nn.initializers.zeros, (self.members, first))
+        (*lead, a), d = action.shape, obs.shape[-1]
+        widths = (d + a, *self.networks.critic_hidden, 1)
+        layers = [self._layer(i, *widths[i : i + 2]) for i in range(len(widths) - 1)]
+        kernel, bias, *norm = layers[0]
         # Inputs are repeated per member because a batched product is fast and a product with a shared side is transposed.
         from_obs = self._repeat(obs) @ kernel[:, :d] + bias[:, None, :]
-        from_action = self._repeat(action.reshape(-1, a)) @ kernel[:, d:]
-        x = from_action.reshape(self.members, -1, b, first) + from_obs[:, None]
-        x = self._activate(x.reshape(self.members, -1, first), 0)
-        for i, width in enumerate(self.networks.critic_hidden[1:], start=1):
-            x = self._activate(self._dense(x, width, i, math.sqrt(2.0)), i)
-        q = self._dense(x, 1, len(self.networks.critic_hidden), 1e-2)
-        return q.reshape(self.members, *lead)
+
+        def q(action: jax.Array) -> jax.Array:
+            from_action = (self._repeat(action.reshape(-1, a)) @ kernel[:, d:]).reshape(
+                self.members, -1, *from_obs.shape[1:]
+            )
+            x = self._activate((from_action + from_obs[:, None]).reshape(self.members, -1, from_obs.shape[-1]), *norm)
+            for weight, offset, *rest in layers[1:-1]:
+                x = self._activate(x @ weight + offset[:, None, :], *rest)
+            weight, offset = layers[-1]
+            x = x @ weight + offset[:, None, :]
+            return x.reshape(self.members, *action.shape[:-1])
+
+        activations = 4 * self.members * math.prod(lead) * max(self.networks.critic_hidden)
+        if len(lead) > 1 and activations > CACHE_BYTES and jax.default_backend() == "cpu":
+            return jnp.moveaxis(jax.lax.map(jax.checkpoint(q), action), 0, 1)
+        return q(action)
 
     def _repeat(self, x: jax.Array) -> jax.Array:
         return jnp.broadcast_to(x, (self.members, *x.shape))
 
-    def _dense(self, x: jax.Array, width: int, i: int, gain: float) -> jax.Array:
-        kernel = self.param(f"kernel_{i}", _each_member(_orthogonal(gain)), (self.members, x.shape[-1], width))
-        bias = self.param(f"bias_{i}", nn.initializers.zeros, (self.members, width))
-        return x @ kernel + bias[:, None, :]
+    def _layer(self, i: int, width: int, out: int) -> list[jax.Array]:
+        """Kernel and bias, and scale and shift of the layer norm where one follows."""
+        hidden = i < len(self.networks.critic_hidden)
+        gain = math.sqrt(2.0) if hidden else 1e-2
+        layer = [
+            self.param(f"kernel_{i}", _each_member(_orthogonal(gain)), (self.members, width, out)),
+            self.param(f"bias_{i}", nn.initializers.zeros, (self.members, out)),
+        ]
+        if hidden and self.networks.layer_norm:
+            layer.append(self.param(f"scale_{i}", nn.initializers.ones, (self.members, out)))
+            layer.append(self.param(f"shift_{i}", nn.initializers.zeros, (self.members, out)))
+        return layer
 
-    def _activate(self, x: jax.Array, i: int) -> jax.Array:
-        if not self.networks.layer_norm:
-            return nn.relu(x)
-        scale = self.param(f"scale_{i}", nn.initializers.ones, (self.members, x.shape[-1]))
-        shift = self.param(f"shift_{i}", nn.initializers.zeros, (self.members, x.shape[-1]))
-        return normed_relu(x, scale, shift)
+    def _activate(self, x: jax.Array, *norm: jax.Array) -> jax.Array:
+        return normed_relu(x, *norm) if norm else nn.relu(x)
 
 
 class Multiplier(nn.Module):

@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from agent import heads
 from agent.heads import MAX_STD, MIN_STD, Actor, Critics, Multiplier, Networks
 from agent.layers import normed_relu
 from agent.types import View
@@ -198,3 +199,20 @@ def test_impossible_networks_are_refused(options, words):
     with pytest.raises(ValueError, match=words) as refusal:
         Networks(**options)
     assert "\n" not in str(refusal.value)
+
+
+def test_many_actions_computed_one_by_one_are_the_same_and_have_the_same_gradient(monkeypatch):
+    networks = Networks((8,), (16, 8), critics=3)
+    module = heads.Critics(3, networks)
+    keys = jax.random.split(jax.random.key(0), 3)
+    obs, action = jax.random.normal(keys[0], (5, 4)), jax.random.normal(keys[1], (7, 5, 2))
+    params = module.init(keys[2], obs, action)
+
+    def loss(params, obs, action):
+        return jnp.sum(jnp.sin(module.apply(params, obs, action)))
+
+    at_once = jax.jit(jax.value_and_grad(loss, (0, 1, 2)))(params, obs, action)
+    monkeypatch.setattr(heads, "CACHE_BYTES", 0)
+    one_by_one = jax.jit(jax.value_and_grad(lambda *x: loss(*x), (0, 1, 2)))(params, obs, action)
+    assert "checkpoint" in str(jax.make_jaxpr(loss)(params, obs, action))
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-6), at_once, one_by_one)

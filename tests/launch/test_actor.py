@@ -67,7 +67,7 @@ def test_both_the_requested_and_the_executed_action_are_recorded():
 
 def test_a_humans_action_replaces_the_policys():
     human = np.full(6, -0.2, np.float32)
-    acting = actor(np.full(6, 0.3, np.float32), intervention=ScriptedIntervention({1: human}))
+    acting = actor(np.full(6, 0.3, np.float32), intervention=ScriptedIntervention([None, human]))
     steps, _ = acting.run(NOW, 3)
     assert [SOURCES[t.source] for t in steps] == ["policy", "human", "policy"]
     np.testing.assert_array_equal(steps[1].action, human)

@@ -7,6 +7,8 @@ import pytest
 
 from launch.checkpoint import KEPT, Checkpoints, open_checkpoint
 
+META = {"task": "peg", "learning": {}, "method": "sac", "version": 3, "finished": True}
+
 
 def tree(value: float = 1.0, width: int = 3) -> dict:
     return {"params": {"w": jnp.full((2, width), value)}, "key": jax.random.key(5), "n": jnp.int32(4)}
@@ -20,7 +22,7 @@ def checkpoints(tmp_path):
 
 
 def test_round_trip_keeps_arrays_types_and_random_keys(checkpoints):
-    checkpoints.save(3, tree(2.5), {"w": jnp.ones(2)}, {"task": "peg", "finished": True})
+    checkpoints.save(3, tree(2.5), {"w": jnp.ones(2)}, META)
     found = checkpoints.arrays(tree())
     np.testing.assert_array_equal(found["params"]["w"], np.full((2, 3), 2.5))
     assert found["n"].dtype == jnp.int32
@@ -31,19 +33,19 @@ def test_round_trip_keeps_arrays_types_and_random_keys(checkpoints):
 
 def test_the_newest_is_read_and_old_ones_are_pruned(checkpoints):
     for number in range(5):
-        checkpoints.save(number, tree(number), tree(), {"number": number})
-    assert checkpoints.meta()["number"] == 4
+        checkpoints.save(number, tree(number), tree(), {**META, "version": number})
+    assert checkpoints.meta()["version"] == 4
     assert len([p for p in checkpoints.folder.iterdir() if p.is_dir()]) == KEPT
 
 
 def test_a_half_written_checkpoint_is_never_chosen(checkpoints, tmp_path):
-    checkpoints.save(1, tree(1.0), tree(), {"number": 1})
-    checkpoints.save(2, tree(2.0), tree(), {"number": 2})
+    checkpoints.save(1, tree(1.0), tree(), {**META, "version": 1})
+    checkpoints.save(2, tree(2.0), tree(), {**META, "version": 2})
     checkpoints.close()
     whole = tmp_path / "checkpoint" / "2"
     whole.rename(tmp_path / "checkpoint" / "2.orbax-checkpoint-tmp")  # as it is called until it is whole
     reopened = open_checkpoint(tmp_path)
-    assert reopened.meta()["number"] == 1
+    assert reopened.meta()["version"] == 1
     np.testing.assert_array_equal(reopened.arrays(tree())["params"]["w"], np.ones((2, 3)))
     reopened.close()
 

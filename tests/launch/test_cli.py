@@ -1,6 +1,7 @@
 """The command line: results on standard output, and one sentence with exit code 2 for a user's mistake."""
 
 import json
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -81,6 +82,65 @@ def test_unknown_method(segue, data_file, tmp_path):
 def test_unknown_coefficient(segue, data_file, tmp_path):
     outcome = segue("pretrain", "--data", data_file, "--out", tmp_path / "x", "--offline.coef", "alpha", "1")
     refused(outcome, "'alpha'", "conservative")
+
+
+@pytest.mark.parametrize(
+    ("flags", "words"),
+    [
+        (("--offline.updates", "-1"), ("count is negative",)),
+        (("--offline.updates", "0"), ("updates",)),
+        (("--offline.batch-size", "0"), ("batch_size",)),
+        (("--offline.coef", "conservative", "nan"), ("conservative", "finite")),
+        (("--offline.coef", "sampled_actions", "2.5"), ("sampled_actions", "whole")),
+        (("--offline.coef", "sampled_actions", "0"), ("sampled_actions", "whole")),
+    ],
+)
+def test_numbers_that_make_no_sense_leave_no_folder(segue, data_file, tmp_path, flags, words):
+    refused(segue("pretrain", "--data", data_file, "--out", tmp_path / "x", *flags), *words)
+    assert not (tmp_path / "x").exists()
+
+
+@pytest.mark.parametrize("flags", [("--seed", "-1"), ("--online.block", "0"), ("--learning.tau", "-1")])
+def test_numbers_that_the_parser_refuses(segue, tmp_path, flags):
+    code, out, err = segue("finetune", "--out", tmp_path / "x", *flags)
+    assert (code, out) == (2, "")
+    assert flags[1] in err
+    assert not (tmp_path / "x").exists()
+
+
+def test_a_bridges_whole_numbers_stay_whole(segue, pretrained, tmp_path):
+    tiny = (*TINY_FLAGS, "--evaluation.trials", "1", "--online.env-steps", "100", "--online.batch-size", "16")
+    start = ("finetune", "--checkpoint", pretrained, *tiny, "--online.bridge-settings", "steps")
+    refused(segue(*start, "50.5", "--out", tmp_path / "x"), "steps is 50.5", "whole")
+    code, out, _ = segue(*start, "55", "--out", tmp_path / "a", "--json")
+    assert (code, json.loads(out)["curve"][-1]["env_steps"]) == (0, 100)
+    assert segue("run", tmp_path / "a" / "recipe.json", "--out", tmp_path / "b", "--json")[0] == 0
+
+
+def test_another_method_takes_its_own_numbers(segue, data_file, tmp_path):
+    flags = ("--offline.method", "bc", "--offline.updates", "20", "--offline.batch-size", "16", *TINY_FLAGS)
+    code, out, _ = segue("pretrain", "--data", data_file, "--out", tmp_path / "x", *flags, "--json")
+    assert code == 0
+    assert json.loads(out)["updates"] == 20
+    assert json.loads((tmp_path / "x" / "recipe.json").read_text())["offline"]["coef"] == {}
+
+
+def test_a_damaged_checkpoint_is_named(segue, pretrained, tmp_path):
+    shutil.copytree(pretrained, tmp_path / "run")
+    number = next(p for p in (tmp_path / "run" / "checkpoint").iterdir() if p.is_dir())
+    shutil.rmtree(number / "policy")
+    refused(segue("evaluate", tmp_path / "run"), "policy", "damaged", f"remove the folder {number.name}")
+    (number / "meta" / "metadata").write_text("{}")
+    refused(segue("evaluate", tmp_path / "run"), "meta", "damaged")
+
+
+def test_a_refused_collection_leaves_the_folder_free(segue, tmp_path):
+    refused(segue("collect", "--collect.widen", "100", "--out", tmp_path / "x"), "task")
+    assert not (tmp_path / "x").exists()
+
+
+def test_a_folder_that_cannot_be_written(segue):
+    refused(segue("collect", "--out", "/proc/segue"), "/proc/segue", "cannot be written")
 
 
 def test_unknown_bridge_and_setting(segue, pretrained, tmp_path):
@@ -171,6 +231,8 @@ def test_a_folder_with_other_things_is_left_alone(segue, tmp_path):
         ('{"command": "dance"}', "command"),
         ('{"command": "collect", "sed": 1}', "sed"),
         ('{"command": "collect", "seed": "one"}', "seed"),
+        ('{"command": "collect", "seed": 1.5}', "1.5 is no int"),
+        ('{"command": "collect", "collect": {"good_share": 2.0}}', "good_share is 2.0"),
     ],
 )
 def test_run_refuses_what_is_no_recipe(segue, tmp_path, text, word):
