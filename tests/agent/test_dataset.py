@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from agent.replay.dataset import ACTION_LIMIT, MIN_STD, Dataset, DatasetInfo
+from agent.replay.dataset import ACTION_LIMIT, Dataset, DatasetInfo
 from tests.agent.tiny import assert_same, transition
 
 INFO = DatasetInfo("reach", reward_scale=2.0, reward_shift=-1.0, discount=0.5, provenance="made up here")
@@ -216,7 +216,7 @@ def test_statistics_standardise_this_data_and_centre_what_never_varies():
     # Mean 2, variance 2/3.
     np.testing.assert_allclose(normalizer.mean["x"], [2.0])
     np.testing.assert_allclose(normalizer.std["x"], [np.sqrt(2 / 3)], rtol=1e-6)
-    np.testing.assert_allclose(normalizer.std["still"], MIN_STD)
+    np.testing.assert_array_equal(normalizer.std["still"], 1.0)
     rows = normalizer({"x": np.float32([[2.0 + np.sqrt(2 / 3)]]), "still": np.float32([[7.0, 7.0]])})
     np.testing.assert_allclose(rows, [[0.0, 0.0, 1.0]], atol=1e-5)  # in the order of the names
 
