@@ -14,7 +14,7 @@ KEPT = 2  # an interrupted write leaves the one before
 
 
 class Checkpoints:
-    """The checkpoints of one run folder, numbered by environment steps plus updates, which only grow.
+    """The checkpoints of one run folder, numbered in the order they were saved.
 
     Args:
         folder: where they are.
@@ -27,14 +27,14 @@ class Checkpoints:
         handlers = {"arrays": standard(), "policy": standard(), "meta": ocp.JsonCheckpointHandler()}
         self._manager = ocp.CheckpointManager(folder.absolute(), options=options, item_handlers=handlers)
 
-    def save(self, number: int, arrays: Any, policy: Any, meta: Mapping[str, Any]) -> None:
+    def save(self, arrays: Any, policy: Any, meta: Mapping[str, Any]) -> None:
         """Writes `arrays` (all that learning needs), `policy` (all that acting needs) and `meta` (plain JSON) together."""
         saved = ocp.args.Composite(
             arrays=ocp.args.StandardSave(_raw(arrays)),
             policy=ocp.args.StandardSave(policy),
             meta=ocp.args.JsonSave({"format": FORMAT, **meta}),
         )
-        self._manager.save(number, args=saved, force=True)
+        self._manager.save((self.newest or 0) + 1, args=saved, force=True)
 
     @property
     def newest(self) -> int | None:

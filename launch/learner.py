@@ -104,14 +104,14 @@ class Learner:
         rows, inserted = self.ring.snapshot()
         numbers = {"phase": self._phase, "inserted": inserted, "updates": self.updates}
         numbers |= {"phase_env_steps": self.phase_env_steps, "phase_updates": self.phase_updates}
-        return {"state": self.state, "replay": rows}, numbers
+        arrays = {"state": self.state}
+        return (arrays | {"replay": rows} if inserted else arrays), numbers  # no file holds an array without rows
 
     def restore(self, arrays: Mapping[str, Any], numbers: Mapping[str, Any]) -> None:
-        """Goes on from what `save` gave."""
-        while self._phase < numbers["phase"]:
-            self.enter_next()
+        """Goes on from what `save` gave, in the phase that it was saved in."""
         self.state = jax.tree.map(jnp.asarray, arrays["state"])
-        self.ring.restore(arrays["replay"], numbers["inserted"])
+        if numbers["inserted"]:
+            self.ring.restore(arrays["replay"], numbers["inserted"])
         self.updates = numbers["updates"]
         self.phase_env_steps, self.phase_updates = numbers["phase_env_steps"], numbers["phase_updates"]
 

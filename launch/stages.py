@@ -91,7 +91,7 @@ def pretrain_stage(recipe: PretrainRecipe, folder: Path, progress: Progress, res
             log.close()
         numbers = {"wall_s": log.wall_s, "updates": learner.updates, "finished": True}
         meta = _meta(recipe, recipe.offline.method, learner, numbers)
-        checkpoints.save(learner.updates, {"state": learner.state}, _policy(learner), meta)
+        checkpoints.save({"state": learner.state}, _policy(learner), meta)
     checkpoints.close()
 
 
@@ -206,7 +206,7 @@ class Finetuning:
         numbers |= {"episodes": self.actor.episodes, "env_steps": self.actor.env_steps, "last_score": self.last_score}
         numbers |= {"evaluation_calls": self.evaluator.calls, "wall_s": self.log.wall_s, "finished": finished}
         meta = _meta(self.recipe, self.recipe.online.method, self.learner, numbers)
-        self.checkpoints.save(self.actor.env_steps + self.learner.updates, arrays, _policy(self.learner), meta)
+        self.checkpoints.save(arrays, _policy(self.learner), meta)
         self._saved_s = self.log.wall_s
 
     def _restore(self) -> dict[str, Any]:
@@ -215,9 +215,11 @@ class Finetuning:
         meta = self.checkpoints.meta()
         while self.learner.phase_index < meta["phase"]:
             self.learner.enter_next()
+        like: dict[str, Any] = {"state": self.learner.state}
         rows = min(meta["inserted"], self.learner.ring.capacity)
-        replay = jax.tree.map(lambda x: np.zeros((rows, *x.shape[1:]), x.dtype), self.learner.ring.columns)
-        self.learner.restore(self.checkpoints.arrays({"state": self.learner.state, "replay": replay}), meta)
+        if rows:
+            like["replay"] = jax.tree.map(lambda x: np.zeros((rows, *x.shape[1:]), x.dtype), self.learner.ring.columns)
+        self.learner.restore(self.checkpoints.arrays(like), meta)
         self.actor.resume(meta["episodes"], meta["env_steps"])
         self.evaluator.calls, self.last_score = meta["evaluation_calls"], meta["last_score"]
         return meta

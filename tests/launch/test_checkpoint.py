@@ -22,7 +22,7 @@ def checkpoints(tmp_path):
 
 
 def test_round_trip_keeps_arrays_types_and_random_keys(checkpoints):
-    checkpoints.save(3, tree(2.5), {"w": jnp.ones(2)}, META)
+    checkpoints.save(tree(2.5), {"w": jnp.ones(2)}, META)
     found = checkpoints.arrays(tree())
     np.testing.assert_array_equal(found["params"]["w"], np.full((2, 3), 2.5))
     assert found["n"].dtype == jnp.int32
@@ -33,14 +33,14 @@ def test_round_trip_keeps_arrays_types_and_random_keys(checkpoints):
 
 def test_the_newest_is_read_and_old_ones_are_pruned(checkpoints):
     for number in range(5):
-        checkpoints.save(number, tree(number), tree(), {**META, "version": number})
+        checkpoints.save(tree(number), tree(), {**META, "version": number})
     assert checkpoints.meta()["version"] == 4
     assert len([p for p in checkpoints.folder.iterdir() if p.is_dir()]) == KEPT
 
 
 def test_a_half_written_checkpoint_is_never_chosen(checkpoints, tmp_path):
-    checkpoints.save(1, tree(1.0), tree(), {**META, "version": 1})
-    checkpoints.save(2, tree(2.0), tree(), {**META, "version": 2})
+    checkpoints.save(tree(1.0), tree(), {**META, "version": 1})
+    checkpoints.save(tree(2.0), tree(), {**META, "version": 2})
     checkpoints.close()
     whole = tmp_path / "checkpoint" / "2"
     whole.rename(tmp_path / "checkpoint" / "2.orbax-checkpoint-tmp")  # as it is called until it is whole
@@ -51,7 +51,7 @@ def test_a_half_written_checkpoint_is_never_chosen(checkpoints, tmp_path):
 
 
 def test_other_shapes_are_refused_by_name(checkpoints):
-    checkpoints.save(1, tree(width=3), tree(), {})
+    checkpoints.save(tree(width=3), tree(), {})
     with pytest.raises(ValueError, match=r"params/w has shape \(2, 3\), this run needs shape \(2, 4\)"):
         checkpoints.arrays(tree(width=4))
     with pytest.raises(ValueError, match="extra has no such array"):

@@ -123,8 +123,9 @@ def test_the_clean_script_succeeds(bench):
     assert sum(bench.episode(ScriptQuality(), seed) for seed in range(20)) >= 19
 
 
-def test_worse_scripts_succeed_less(bench):
-    seeds = range(100, 115)
+def test_worse_scripts_succeed_less(make_bench):
+    roomy = replace(TASK, max_steps=60, scene=replace(TASK.scene, clearance_m=0.0006))
+    bench, seeds = make_bench(roomy), range(100, 115)
     noisy = sum(bench.episode(ScriptQuality(noise=0.3), s) for s in seeds)
     bad = sum(bench.episode(ScriptQuality(noise=0.8), s) for s in seeds)
     turned = sum(bench.episode(ScriptQuality(bias_rad=0.3), s) for s in seeds)
