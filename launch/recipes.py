@@ -4,16 +4,7 @@ import math
 from dataclasses import dataclass, field
 from typing import Literal
 
-from agent.adopt import make_nets
-from agent.bridges import find_bridge
 from agent.heads import Networks
-from agent.methods import find_method
-from agent.optim import Adam
-from agent.plan import check_phase, plan
-from agent.policy import SAMPLE
-from agent.types import Nets, Phase
-from robot_env.observation import make_spaces
-from robot_env.tasks import Task
 
 
 @dataclass(frozen=True)
@@ -244,58 +235,3 @@ class RehearseRecipe:
 
     def __post_init__(self) -> None:
         check_seed(self.seed)
-
-
-def obs_shapes_of(task: Task) -> dict[str, tuple[int, ...]]:
-    """Shape of one observation by name."""
-    return {"state": make_spaces(task)[0]["state"].shape or ()}
-
-
-def networks_of(task: Task, learning: Learning) -> Nets:
-    """The networks of a run on a task."""
-    return make_nets(
-        obs_shapes=obs_shapes_of(task),
-        action_dim=task.action_dim,
-        networks=learning.networks,
-        optimizer={
-            "actor": Adam(learning.actor_lr),
-            "critic": Adam(learning.critic_lr),
-            "temperature": Adam(learning.temperature_lr),
-        },
-        discount=task.discount,
-        tau=learning.tau,
-        temperature=learning.temperature,
-        target_entropy=learning.target_entropy,
-    )
-
-
-def offline_phase(offline: Offline) -> Phase:
-    """The pre-training phase. Raises `ValueError` for an unknown method or coefficient."""
-    phase = Phase(
-        "offline",
-        find_method(offline.method),
-        updates=offline.updates,
-        batch_size=offline.batch_size,
-        shares={"offline": 1.0},
-        coef=offline.coef,
-    )
-    check_phase(phase)
-    return phase
-
-
-def online_plan(online: Online, offline: Phase | None = None) -> tuple[Phase, ...]:
-    """The checked phases of an experiment. Raises `ValueError` in one sentence where they make no sense.
-
-    Args:
-        offline: the offline phase; by default a stand-in for one that a checkpoint has behind it.
-    """
-    phase = Phase(
-        "online",
-        find_method(online.method),
-        env_steps=online.env_steps,
-        utd=online.utd,
-        batch_size=online.batch_size,
-        collect=SAMPLE,
-        coef=online.coef,
-    )
-    return plan(offline or offline_phase(Offline()), find_bridge(online.bridge, online.bridge_settings), phase)

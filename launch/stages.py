@@ -17,6 +17,7 @@ from agent.replay.ring import Ring
 from agent.types import Method, Metrics, Nets, Normalizer, Phase, State
 from launch import local
 from launch.actor import Actor, Episode
+from launch.build import networks_of, obs_shapes_of, offline_phase, online_plan
 from launch.checkpoint import Checkpoints, check_fits, open_checkpoint
 from launch.collect import collect, collection_task
 from launch.evaluate import Evaluator, Score
@@ -28,10 +29,6 @@ from launch.recipes import (
     Learning,
     PretrainRecipe,
     check_seed,
-    networks_of,
-    obs_shapes_of,
-    offline_phase,
-    online_plan,
 )
 from launch.runs import RunLog, prepare, rewind_logs
 from robot_env.env import RobotEnv

@@ -13,8 +13,9 @@ from agent.heads import Networks
 from agent.methods import find_method
 from agent.policy import MODE, policy_params
 from agent.types import Normalizer
+from launch.build import networks_of
 from launch.evaluate import Evaluator
-from launch.recipes import Learning, networks_of
+from launch.recipes import Learning
 from launch.video import CAPTION_PX, HOLD_S, Recorder, captioned, record_trial
 from robot_env.make import make_env
 from robot_env.tasks import find_task

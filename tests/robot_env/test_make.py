@@ -4,6 +4,7 @@ import ast
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 import robot_env
@@ -70,3 +71,18 @@ def test_this_folder_imports_numpy_scipy_and_gymnasium_only():
     assert len(files) > 8
     for path in set(files) - drivers:
         assert imports(path) <= allowed, path
+
+
+def test_an_arm_is_one_file_and_one_line(tmp_path, monkeypatch):
+    (tmp_path / "toy_arm.py").write_text(
+        "from tests.robot_env.scripted_arm import ScriptedArm\n\n\nclass ToyArm(ScriptedArm):\n    pass\n"
+    )
+    monkeypatch.syspath_prepend(str(tmp_path))
+    monkeypatch.setitem(ARMS, "toy", ("toy_arm", "ToyArm"))
+    env = make_env("peg_insertion", arm="toy", follow=1.0)
+    env.reset(seed=0)
+    assert type(env.arm).__name__ == "ToyArm"
+    _, reward, _, _, info = env.step(np.zeros(6))
+    assert reward == env.task.reward_shift
+    assert not info["succeed"]
+    env.close()
