@@ -13,6 +13,7 @@ from rich.table import Table
 from agent.replay.dataset import Dataset
 from launch import bench as benches
 from launch import catalogue
+from launch.evaluate import MODES
 from launch.recipe_files import Recipe, read_recipe
 from launch.recipes import CollectRecipe, FinetuneRecipe, PretrainRecipe, RehearseRecipe
 from launch.rehearse import PRESETS
@@ -86,8 +87,8 @@ def finetune(
 def _finetune(recipe: FinetuneRecipe, out: Path, resume: bool, json: bool) -> None:
     with progress_bar() as progress:
         finetune_stage(recipe, out, progress, resume)
-    rows, modes = read_lines(out / "scores.jsonl"), ("mode", "sample")
-    counts = [{mode: f"{row[mode]['success']}/{row[mode]['trials']}" for mode in modes} for row in rows]
+    rows = read_lines(out / "scores.jsonl")
+    counts = [{mode: f"{row[mode]['success']}/{row[mode]['trials']}" for mode in MODES} for row in rows]
     curve = [{"env_steps": row["env_steps"], **count} for row, count in zip(rows, counts, strict=True)]
     _show(json, {"checkpoint": str(out), "curve": curve})
 
@@ -110,7 +111,7 @@ def evaluate(
     """
     result = evaluate_stage(checkpoint, trials, arm, seed)
     if not json:
-        for mode in ("mode", "sample"):
+        for mode in MODES:
             score = result[mode]
             low, high = score["ci95"]
             failed = ", ".join(str(t["number"]) for t in score["outcomes"] if not t["success"]) or "none"

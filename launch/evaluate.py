@@ -14,6 +14,7 @@ from robot_env.env import RobotEnv
 from robot_env.starts import evaluation_starts
 
 Mode = Literal["mode", "sample"]
+MODES: tuple[Mode, ...] = ("mode", "sample")
 BEHAVIORS = {"mode": MODE, "sample": SAMPLE}
 
 
@@ -92,6 +93,10 @@ class Evaluator:
         outcomes = tuple(self.trial(now, mode, i) for i in range(len(self.starts)))
         success = sum(t.success for t in outcomes)
         return Score(mode, success, len(outcomes), clopper_pearson(success, len(outcomes)), outcomes)
+
+    def both(self, now: PolicyParams) -> dict[str, Score]:
+        """All trials with each way of acting, by its name."""
+        return {mode: self(now, mode) for mode in MODES}
 
     def trial(self, now: PolicyParams, mode: Mode, number: int, watch: Callable[[], None] | None = None) -> Trial:
         """One trial; `watch` is called before the first and after each step."""

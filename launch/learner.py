@@ -42,11 +42,10 @@ class Learner:
         method: Method | None = None,
     ) -> None:
         self.nets, self.phases, self.ring = nets, tuple(phases), ring
-        for phase in self.phases:
-            if phase.method is not None and phase.shares.get("offline") and dataset is None:
-                raise ValueError(f"phase {phase.name!r} trains on offline data, and there is none; give --data FILE")
-        uses_data = any(p.method is not None and p.shares.get("offline") for p in self.phases)
-        self._offline = jax.tree.map(jnp.asarray, dataset.batch()) if dataset is not None and uses_data else None
+        on_data = [phase.name for phase in self.phases if phase.method is not None and phase.shares.get("offline")]
+        if on_data and dataset is None:
+            raise ValueError(f"phase {on_data[0]!r} trains on offline data, and there is none; give --data FILE")
+        self._offline = jax.tree.map(jnp.asarray, dataset.batch()) if dataset is not None and on_data else None
         self._normalizer = jax.tree.map(jnp.asarray, normalizer)
         self._key, self._seed = jax.random.key(seed), seed
         self.method = method

@@ -88,6 +88,5 @@ def _online(
 
 def _score(learner: Learner, actor: Actor, evaluator: Evaluator, listener: Listener) -> int:
     actor.abandon()
-    now = learner.policy_params()
-    listener.scored(actor.env_steps, {mode: evaluator(now, mode) for mode in ("mode", "sample")})
+    listener.scored(actor.env_steps, evaluator.both(learner.policy_params()))
     return actor.env_steps

@@ -15,7 +15,7 @@ from agent.heads import Networks
 from agent.policy import PolicyParams
 from agent.replay.dataset import Dataset
 from agent.types import Nets
-from launch.evaluate import Evaluator, clopper_pearson
+from launch.evaluate import MODES, Evaluator, clopper_pearson
 from launch.recipe_files import to_json, to_plain
 from launch.recipes import (
     Collect,
@@ -29,6 +29,7 @@ from launch.recipes import (
     RehearseRecipe,
 )
 from launch.report import write_report
+from launch.run_folder import METHODS
 from launch.runs import console, prepare, read_lines, write_json
 from launch.stages import collect_stage, finetune_stage, load_policy, operator_of, pretrain_stage
 from launch.video import record_trial
@@ -69,15 +70,13 @@ QUICK = replace(
 )
 PRESETS = {"quick": QUICK, "full": FULL}
 
-METHODS = {"wsrl": "WSRL", "rlpd": "RLPD"}
-
 
 def rehearse(
     recipe: RehearseRecipe, out: Path, progress: Progress, resume: bool = False, video: bool = True
 ) -> dict[str, Any]:
     """Runs all stages into `out` and returns what `result.json` holds."""
     find_task(recipe.task)  # an unknown task is refused before a folder is made
-    start_s = time.monotonic()
+    start_s = time.monotonic() - _wall_s(out)
     prepare(out, to_json(recipe), resume)
     # A stage that an interruption cut goes on by itself; the folder as a whole was checked above.
     data = collect_stage(CollectRecipe(recipe.task, recipe.seed, recipe.collect), out / "data", progress, resume)
@@ -98,9 +97,7 @@ def rehearse(
     if video:
         _videos(recipe, out)
     result = _result(recipe, out, Dataset.load(data))
-    result["wall_s"] = (
-        round(_wall_s(out) + time.monotonic() - start_s, 1) if resume else round(time.monotonic() - start_s, 1)
-    )
+    result["wall_s"] = round(time.monotonic() - start_s, 1)
     write_json(out / "result.json", result)
     write_report([out], out / "report.html")
     return result
@@ -130,7 +127,7 @@ def shrunk(recipe: RehearseRecipe) -> list[dict[str, Any]]:
 def _result(recipe: RehearseRecipe, out: Path, dataset: Dataset) -> dict[str, Any]:
     scores = {name: read_lines(out / name / "scores.jsonl") for name in METHODS}
     picked = {"offline": scores["wsrl"][0], "finetuned": scores["wsrl"][-1], "rlpd": scores["rlpd"][-1]}
-    by_mode = {mode: {name: _counts(row[mode]) for name, row in picked.items()} for mode in ("mode", "sample")}
+    by_mode = {mode: {name: _counts(row[mode]) for name, row in picked.items()} for mode in MODES}
     headline = recipe.evaluation.headline
     _, _, meta = load_policy(out / "wsrl")
     return {
@@ -161,7 +158,7 @@ def _counts(score: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _wall_s(out: Path) -> float:
-    """Seconds that the stages of an interrupted run had already taken when it was taken up again."""
+    """Seconds that the stages of an interrupted run have already taken; 0 where none has begun."""
     return sum(
         rows[-1]["wall_s"] for name in ("pretrain", *METHODS) if (rows := read_lines(out / name / "metrics.jsonl"))
     )

@@ -231,7 +231,7 @@ def evaluate_stage(folder: Path, trials: int, arm: str, seed: int) -> dict[str, 
     env = make_env(find_task(meta["task"]), arm)
     try:
         evaluator = Evaluator(env, nets, trials, seed, operator_of(arm))
-        scores = {mode: evaluator(now, mode).to_json() for mode in ("mode", "sample")}
+        scores = {mode: score.to_json() for mode, score in evaluator.both(now).items()}
     finally:
         env.close()
     return {"checkpoint": str(folder), "task": meta["task"], "updates": meta["version"], **scores}
