@@ -34,7 +34,9 @@ class Transition:
         truncated: the episode was cut (time limit, operator, fault); bootstrapping goes on.
         source: index into `SOURCES`.
         policy_version: which parameters acted.
-        actor_id, sequence: who sent it and its place in that actor's stream, from 0 without a gap.
+        actor_id: which actor.
+        session: random number of that actor's run; 0 where none is under way.
+        sequence: its place among the transitions of that run, from 0 without a gap.
     """
 
     obs: Mapping[str, np.ndarray]
@@ -47,6 +49,7 @@ class Transition:
     source: int = 0
     policy_version: int = 0
     actor_id: int = 0
+    session: int = 0
     sequence: int = 0
 
 
