@@ -1,46 +1,53 @@
-"""The actor: acts on an arm and turns what happens into transitions."""
+"""The actor: acts on an arm as the learner orders, and tells what happens as entries of its session's stream."""
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+import secrets
+from collections.abc import Callable, Mapping
+from datetime import UTC, datetime
 
+import jax
 import numpy as np
 
 from agent.policy import Policy, PolicyParams
-from agent.types import SOURCES, Transition
+from agent.replay.record import Begin, Entry, Event, Scores, Step
+from agent.types import SOURCES, Nets, Phase, Transition
+from launch.evaluate import Evaluator
+from launch.orders import Order, Place
+from launch.recipes import FinetuneRecipe
 from robot_env.env import RobotEnv
 from robot_env.faults import ArmFault
 
 
-@dataclass(frozen=True)
-class Episode:
-    """How an episode of training went: its length in env_steps, whether it succeeded, and the fault that cut it, if any."""
-
-    env_steps: int
-    success: bool
-    fault: str | None
+def new_session() -> int:
+    """A random number for one run of an actor."""
+    return secrets.randbelow((1 << 63) - 1) + 1
 
 
 class Actor:
-    """Steps an environment with a policy. An episode's reset seed is a function of the run's seed and the episode's number,
-    so a run that is taken up again between two episodes goes on exactly as it would have.
+    """Steps an environment with the policy of the phase under way. An episode's reset seed is a function of the run's seed, the
+    actor and the episode's number, so a run that is taken up again between two episodes goes on exactly as it would have.
 
     Args:
         env: the environment.
-        policy: what acts.
+        policies: what acts, by phase of the plan; None where a phase does not act.
         seed: of the resets.
         operator: in whose name a fault is acknowledged (a twin's), or None where a human has to.
-        actor_id: its name in every transition.
+        actor_id, session: its name and the number of its run, in every transition.
     """
 
-    def __init__(self, env: RobotEnv, policy: Policy, seed: int, operator: str | None, actor_id: int = 0) -> None:
-        self.env, self.policy, self._seed, self._operator, self.actor_id = env, policy, seed, operator, actor_id
-        self.episodes = self.env_steps = 0
+    def __init__(
+        self,
+        env: RobotEnv,
+        policies: Mapping[int, Policy],
+        seed: int,
+        operator: str | None,
+        actor_id: int = 0,
+        session: int = 0,
+    ) -> None:
+        self.env, self._policies, self._seed, self._operator = env, policies, seed, operator
+        self.actor_id, self.session = actor_id, session
+        self.episodes = self.env_steps = self.sequence = 0
         self._obs: Mapping[str, np.ndarray] | None = None
         self._step = 0
-
-    def resume(self, episodes: int, env_steps: int) -> None:
-        """Goes on counting, and drawing, where an earlier run left off."""
-        self.episodes, self.env_steps, self.policy.calls = episodes, env_steps, env_steps
 
     @property
     def between_episodes(self) -> bool:
@@ -49,43 +56,49 @@ class Actor:
 
     def abandon(self) -> None:
         """Leaves the episode under way, if any, where it is; the next step begins a new one."""
-        if self._obs is not None:
-            self._obs, self.episodes = None, self.episodes + 1
+        self._obs = None
 
-    def run(self, now: PolicyParams, steps: int) -> tuple[list[Transition], Episode | None]:
-        """Up to `steps` control steps; stops early at the end of an episode, and then returns it too."""
-        transitions: list[Transition] = []
-        if self._obs is None:
-            self._obs, self._step = self._reset(), 0
-        for _ in range(steps):
-            action = self.policy(now, self._obs, self._step)
-            next_obs, reward, terminated, truncated, info = self.env.step(action)
-            human = info.get("intervene_action")
-            asked = action if human is None else human
-            transitions.append(
-                Transition(
-                    obs=self._obs,
-                    # What is not finite was never sent: the arm held still, and that is what the replay may learn from.
-                    action=asked if np.isfinite(asked).all() else info["executed_action"],
-                    executed=info["executed_action"],
-                    reward=float(reward),
-                    next_obs=next_obs,
-                    terminated=terminated,
-                    truncated=truncated,
-                    source=SOURCES.index("policy" if human is None else "human"),
-                    policy_version=now.version,
-                    actor_id=self.actor_id,
-                    sequence=self.env_steps,
-                )
-            )
-            self._obs, self._step, self.env_steps = next_obs, self._step + 1, self.env_steps + 1
-            if terminated or truncated:
-                return transitions, self._end(info)
-        return transitions, None
+    def step(self, now: PolicyParams, phase: int = 0) -> Step:
+        """One control step, after a reset where no episode is under way.
+
+        Raises:
+            ArmFault: a fault waits for a human.
+            ConnectionError: the arm could not be reached.
+        """
+        first = self._obs is None
+        if first:
+            self._obs, self._step, self.episodes = self._reset(), 0, self.episodes + 1
+        obs: Mapping[str, np.ndarray] = self._obs  # type: ignore[assignment]
+        policy = self._policies[phase]
+        policy.calls = self.env_steps
+        next_obs, reward, terminated, truncated, info = self.env.step(policy(now, obs, self._step))
+        human = info.get("intervene_action")
+        asked = info["requested_action"] if human is None else human
+        transition = Transition(
+            obs=obs,
+            # What is not finite was never sent: the arm held still, and that is what the replay may learn from.
+            action=asked if np.isfinite(asked).all() else info["executed_action"],
+            executed=info["executed_action"],
+            reward=float(reward),
+            next_obs=next_obs,
+            terminated=terminated,
+            truncated=truncated,
+            source=SOURCES.index("policy" if human is None else "human"),
+            policy_version=now.version,
+            actor_id=self.actor_id,
+            session=self.session,
+            sequence=self.sequence,
+        )
+        over = terminated or truncated
+        self._obs, self._step = None if over else next_obs, self._step + 1
+        self.env_steps, self.sequence = self.env_steps + 1, self.sequence + 1
+        if over and "fault" in info and self._operator is not None:
+            self.env.acknowledge(self._operator)
+        return Step(transition, first, bool(info["succeed"]), info.get("fault"))
 
     def _reset(self) -> Mapping[str, np.ndarray]:
         """Begins an episode; a fault on the way is acknowledged where the operator is the program, and tried once more."""
-        seed = episode_seed(self._seed, self.episodes)
+        seed = episode_seed(self._seed, self.episodes, self.actor_id)
         try:
             return self.env.reset(seed=seed)[0]
         except ArmFault:
@@ -94,14 +107,84 @@ class Actor:
             self.env.acknowledge(self._operator)
             return self.env.reset(seed=seed)[0]
 
-    def _end(self, info: Mapping) -> Episode:
-        self._obs, self.episodes = None, self.episodes + 1
-        fault = info.get("fault")
-        if fault is not None and self._operator is not None:
-            self.env.acknowledge(self._operator)
-        return Episode(self._step, bool(info["succeed"]), fault)
+
+class Performer:
+    """Carries out orders, and tells what comes of them as the entries of one session.
+
+    Args:
+        actor: steps the environment.
+        evaluator: tests on the same environment.
+        arm: its name, for the record.
+        tell: takes each entry, at once.
+    """
+
+    def __init__(self, actor: Actor, evaluator: Evaluator, arm: str, tell: Callable[[Entry], None]) -> None:
+        self.actor, self._evaluator, self._tell = actor, evaluator, tell
+        self.position = self.evaluations = 0
+        self._emit(Begin(actor.actor_id, arm, datetime.now(UTC).isoformat(timespec="seconds")))
+
+    def place(self, place: Place) -> None:
+        """Goes on counting, and drawing, where an earlier session left off."""
+        self.actor.episodes, self.actor.env_steps = place.episodes, place.env_steps
+        self._evaluator.calls = place.evaluation_calls
+
+    def perform(self, order: Order, now: PolicyParams, before_step: Callable[[], None] = lambda: None) -> None:
+        """An order of lockstep: an evaluation; or control steps, up to the end of an episode.
+
+        Args:
+            before_step: called before each control step.
+        """
+        if order.evaluation:
+            self.evaluate(order.evaluation, now)
+        for _ in range(order.steps):
+            before_step()
+            if self.step(now, order.phase).ends_episode:
+                break
+
+    def step(self, now: PolicyParams, phase: int) -> Step:
+        """One control step."""
+        step = self.actor.step(now, phase)
+        self._emit(step)
+        return step
+
+    def evaluate(self, number: int, now: PolicyParams) -> None:
+        """The fixed trials, with both ways of acting; an episode under way is left."""
+        self.actor.abandon()
+        scores = {mode: score.to_json() for mode, score in self._evaluator.both(now).items()}
+        self.evaluations = number
+        self._emit(Scores(number, self._evaluator.calls, scores))
+
+    def _emit(self, event: Event) -> None:
+        self._tell(Entry(self.actor.session, self.position, event))
+        self.position += 1
 
 
-def episode_seed(seed: int, episode: int) -> int:
+def make_performer(
+    recipe: FinetuneRecipe,
+    nets: Nets,
+    phases: tuple[Phase, ...],
+    env: RobotEnv,
+    tell: Callable[[Entry], None],
+    actor_id: int = 0,
+    session: int = 0,
+) -> Performer:
+    """Actor and evaluator of a run on one environment, in the session given or a new one."""
+    operator = operator_of(recipe.arm)
+    key = jax.random.fold_in(jax.random.key(recipe.seed), 1 + actor_id)
+    acting = {i: phase.collect for i, phase in enumerate(phases) if phase.collect is not None}
+    behaviors = {behavior: Policy(nets, behavior, key) for behavior in acting.values()}
+    policies = {i: behaviors[behavior] for i, behavior in acting.items()}
+    actor = Actor(env, policies, recipe.seed, operator, actor_id, session or new_session())
+    evaluator = Evaluator(env, nets, recipe.evaluation.trials, recipe.seed, operator)
+    return Performer(actor, evaluator, recipe.arm, tell)
+
+
+def operator_of(arm: str) -> str | None:
+    """In whose name a fault is acknowledged: a twin's by the program, a robot's by a human."""
+    return "the twin's runner" if arm == "twin" else None
+
+
+def episode_seed(seed: int, episode: int, actor_id: int = 0) -> int:
     """The reset seed of one episode of a run."""
-    return int(np.random.SeedSequence([seed, episode]).generate_state(1)[0])
+    numbers = [seed, episode, actor_id] if actor_id else [seed, episode]
+    return int(np.random.SeedSequence(numbers).generate_state(1)[0])

@@ -1,11 +1,15 @@
 """From recipes to what `agent` works with: networks, phases and plans."""
 
+import numpy as np
+from agent.replay.journal import JournalInfo
+
 from agent.adopt import make_nets
 from agent.bridges import find_bridge
 from agent.methods import find_method
 from agent.optim import Adam
 from agent.plan import check_phase, plan
 from agent.policy import SAMPLE
+from agent.replay.record import Layout
 from agent.types import Nets, Phase
 from launch.recipes import Learning, Offline, Online
 from robot_env.observation import make_spaces
@@ -65,3 +69,17 @@ def online_plan(online: Online, offline: Phase | None = None) -> tuple[Phase, ..
         coef=online.coef,
     )
     return plan(offline or offline_phase(Offline()), find_bridge(online.bridge, online.bridge_settings), phase)
+
+
+def fine_tuning_phases(online: Online) -> tuple[Phase, ...]:
+    """The phases that are left after pre-training: all of them where the bridge starts from nothing."""
+    phases = online_plan(online)
+    return phases if phases[0].env_steps else phases[1:]
+
+
+def journal_info(task: Task, provenance: str) -> JournalInfo:
+    """What a journal of the task says of itself."""
+    observed = make_spaces(task)[0].spaces
+    obs = {name: (np.dtype(space.dtype).str, tuple(space.shape or ())) for name, space in observed.items()}
+    layout = Layout(obs, task.action_dim)
+    return JournalInfo(task.name, task.discount, task.reward_scale, task.reward_shift, layout, provenance)

@@ -1,11 +1,11 @@
 """The command line: `segue COMMAND --help`."""
 
-import json as json_module
 import os
+import signal
 import sys
 from dataclasses import replace
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 import tyro
 from rich.table import Table
@@ -13,16 +13,20 @@ from rich.table import Table
 from agent.replay.dataset import Dataset
 from launch import bench as benches
 from launch import catalogue
+from launch.act import Acting, act
 from launch.evaluate import MODES
+from launch.finetune import finetune_stage, learner_stage
+from launch.keys import default_folder, load_keys
 from launch.recipe_files import Recipe, read_recipe
 from launch.recipes import CollectRecipe, FinetuneRecipe, PretrainRecipe, RehearseRecipe
 from launch.rehearse import PRESETS
 from launch.rehearse import rehearse as run_rehearsal
 from launch.report import write_report
 from launch.runs import console, progress_bar, read_lines, results
-from launch.stages import collect_stage, evaluate_stage, finetune_stage, pretrain_stage
+from launch.show import show
+from launch.sockets import parse_address
+from launch.stages import collect_stage, evaluate_stage, pretrain_stage
 
-WIDEST = 4  # columns of a table that still fits a terminal
 EXIT_USER, EXIT_FAILED, EXIT_STOPPED = 2, 1, 130
 
 app = tyro.extras.SubcommandApp()
@@ -31,6 +35,10 @@ Out = Annotated[Path, tyro.conf.arg(help="Folder of the run; made anew.", metava
 Resume = Annotated[
     tyro.conf.FlagCreatePairsOff[bool],
     tyro.conf.arg(help="Go on with the run that the folder holds; a stage without robot time begins again."),
+]
+InProcess = Annotated[
+    tyro.conf.FlagCreatePairsOff[bool],
+    tyro.conf.arg(help="Act in this process; otherwise an actor of its own is started and joined by sockets."),
 ]
 Json = Annotated[tyro.conf.FlagCreatePairsOff[bool], tyro.conf.arg(help="Print one JSON object and nothing else.")]
 
@@ -53,7 +61,7 @@ def collect(
         path = collect_stage(recipe, out, progress, resume)
     dataset = Dataset.load(path)
     facts = {"data": str(path), "transitions": len(dataset), "episodes": len(dataset.episodes)}
-    _show(json, {**facts, "success_rate": round(dataset.success_rate(), 3)})
+    show(json, {**facts, "success_rate": round(dataset.success_rate(), 3)})
 
 
 @app.command
@@ -70,27 +78,124 @@ def pretrain(
 def _pretrain(recipe: PretrainRecipe, out: Path, resume: bool, json: bool) -> None:
     with progress_bar() as progress:
         pretrain_stage(recipe, out, progress, resume)
-    _show(json, {"checkpoint": str(out), **(read_lines(out / "metrics.jsonl") or [{}])[-1]})
+    show(json, {"checkpoint": str(out), **(read_lines(out / "metrics.jsonl") or [{}])[-1]})
 
 
 @app.command
 def finetune(
-    out: Out, recipe: Annotated[FinetuneRecipe, Flat] = FINETUNE, resume: Resume = False, json: Json = False
+    out: Out,
+    recipe: Annotated[FinetuneRecipe, Flat] = FINETUNE,
+    resume: Resume = False,
+    in_process: InProcess = False,
+    json: Json = False,
 ) -> None:
     """Fine-tune online: a bridge from a pre-trained run, or a baseline that starts from nothing."""
+    _finetune(with_bridge_settings(recipe), out, resume, json, in_process)
+
+
+def with_bridge_settings(recipe: FinetuneRecipe) -> FinetuneRecipe:
+    """The recipe with the quick preset's settings of its bridge, where it names none."""
     online = recipe.online
-    if online.bridge == QUICK.online.bridge:
-        online = replace(online, bridge_settings={**QUICK.online.bridge_settings, **online.bridge_settings})
-    _finetune(replace(recipe, online=online), out, resume, json)
+    if online.bridge != QUICK.online.bridge:
+        return recipe
+    settings = {**QUICK.online.bridge_settings, **online.bridge_settings}
+    return replace(recipe, online=replace(online, bridge_settings=settings))
 
 
-def _finetune(recipe: FinetuneRecipe, out: Path, resume: bool, json: bool) -> None:
+@app.command
+def learner(
+    out: Out,
+    recipe: Annotated[FinetuneRecipe, Flat] = FINETUNE,
+    bind: str = "127.0.0.1:5555",
+    keys: Path | None = None,
+    resume: Resume = False,
+    json: Json = False,
+) -> None:
+    """Fine-tune with actors that join from other processes or machines: the learner's side.
+
+    Args:
+        bind: HOST:PORT for transitions; parameters take the port after it. Any host but loopback needs keys.
+        keys: Folder of this machine's keys, see `segue keys`; without it, loopback speaks in the clear.
+    """
+    address = parse_address(bind)
+    trusted = None if keys is None and not default_folder().exists() else load_keys(keys or default_folder())
     with progress_bar() as progress:
-        finetune_stage(recipe, out, progress, resume)
+        learner_stage(with_bridge_settings(recipe), out, progress, resume, address, trusted)
+    _show_curve(out, json)
+
+
+@app.command
+def actor(
+    connect: str,
+    out: Annotated[Path, tyro.conf.arg(help="Folder for what is not delivered yet; keep it between starts.", metavar="DIR")],
+    acting: Annotated[Acting, Flat] = Acting(),
+    keys: Path | None = None,
+    learner_name: str | None = None,
+    json: Json = False,
+) -> None:
+    """Act for a learner that is elsewhere, and go on while it is away.
+
+    Args:
+        connect: HOST:PORT of `segue learner`.
+        keys: Folder of this machine's keys, see `segue keys`; without it, loopback speaks in the clear.
+        learner_name: Which trusted peer the learner is, where several are trusted.
+    """
+    address = parse_address(connect)
+    trusted = None if keys is None and address.is_loopback else load_keys(keys or default_folder())
+    show(json, act(address, trusted, out, acting, learner_name))
+
+
+@app.command
+def keys(
+    what: Annotated[Literal["make", "show", "trust"], tyro.conf.Positional],
+    peer: Annotated[tuple[str, ...], tyro.conf.Positional] = (),
+    folder: Path | None = None,
+    json: Json = False,
+) -> None:
+    """Keys of this machine, and of the machines that it lets in.
+
+    Args:
+        what: `make`: a pair for this machine. `show`: its public key, and whom it trusts. `trust NAME KEY`: let a machine in.
+        peer: NAME and KEY of a machine to trust.
+        folder: Where they are.
+    """
+    show(json, keys_command(what, peer, folder or default_folder()))
+
+
+@app.command
+def journal(
+    what: Annotated[Literal["show", "verify", "repair", "discard", "restore"], tyro.conf.Positional],
+    folder: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="DIR")],
+    episode: str | None = None,
+    reason: str = "",
+    json: Json = False,
+) -> None:
+    """Look after the journal of a run: every transition that its actors delivered.
+
+    Args:
+        what: `show`: what is in it. `verify`: look for damage. `repair`: cut torn tails and close gaps; nothing is deleted.
+            `discard`: an episode is not to be learned from, without rewriting anything. `restore`: it is again.
+        folder: Folder of the run, or its journal.
+        episode: SESSION:NUMBER, as `show` names it.
+        reason: Why it is discarded, kept with it.
+    """
+    ok, facts = journal_command(what, folder, episode, reason)
+    show(json, facts)
+    if not ok:
+        sys.exit(EXIT_FAILED)
+
+
+def _finetune(recipe: FinetuneRecipe, out: Path, resume: bool, json: bool, in_process: bool = False) -> None:
+    with progress_bar() as progress:
+        finetune_stage(recipe, out, progress, resume, in_process)
+    _show_curve(out, json)
+
+
+def _show_curve(out: Path, json: bool) -> None:
     rows = read_lines(out / "scores.jsonl")
     counts = [{mode: f"{row[mode]['success']}/{row[mode]['trials']}" for mode in MODES} for row in rows]
     curve = [{"env_steps": row["env_steps"], **count} for row, count in zip(rows, counts, strict=True)]
-    _show(json, {"checkpoint": str(out), "curve": curve})
+    show(json, {"checkpoint": str(out), "curve": curve})
 
 
 @app.command
@@ -118,7 +223,7 @@ def evaluate(
             result[mode] = (
                 f"{score['success']}/{score['trials']} (95% {low:.2f} to {high:.2f}); failed trials: {failed}"
             )
-    _show(json, result)
+    show(json, result)
 
 
 @app.command
@@ -137,7 +242,7 @@ def report(
         raise ValueError("report: names no run; give the folders of one or several rehearsals")
     page = out or runs[0] / "report.html"
     write_report(runs, page)
-    _show(json, {"report": str(page)})
+    show(json, {"report": str(page)})
 
 
 @app.command
@@ -147,6 +252,7 @@ def rehearse(
     seed: int = 0,
     video: bool = True,
     resume: Resume = False,
+    in_process: InProcess = False,
     json: Json = False,
 ) -> None:
     """From offline data to a fine-tuned policy on the twin, beside the baseline, in one command.
@@ -156,14 +262,16 @@ def rehearse(
         seed: Of everything.
         video: Film one trial before and one after.
     """
-    _rehearse(replace(PRESETS[preset], seed=seed), out, resume, json, video)
+    _rehearse(replace(PRESETS[preset], seed=seed), out, resume, json, in_process, video)
 
 
-def _rehearse(recipe: RehearseRecipe, out: Path, resume: bool, json: bool, video: bool = True) -> None:
+def _rehearse(
+    recipe: RehearseRecipe, out: Path, resume: bool, json: bool, in_process: bool = False, video: bool = True
+) -> None:
     with progress_bar() as progress:
-        result = run_rehearsal(recipe, out, progress, resume, video)
+        result = run_rehearsal(recipe, out, progress, resume, video, in_process)
     if json:
-        _show(True, result)
+        show(True, result)
         return
     table = Table(title=f"{recipe.task}, preset {recipe.preset}, seed {recipe.seed}, {result['env_steps']} env steps")
     for column in ("policy", "offline (Cal-QL)", "fine-tuned (WSRL)", "baseline (RLPD)"):
@@ -181,6 +289,7 @@ def run(
     recipe: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="RECIPE")],
     out: Out,
     resume: Resume = False,
+    in_process: InProcess = False,
     json: Json = False,
 ) -> None:
     """Repeat a run from the recipe.json that it saved.
@@ -195,21 +304,21 @@ def run(
         case PretrainRecipe():
             _pretrain(loaded, out, resume, json)
         case FinetuneRecipe():
-            _finetune(loaded, out, resume, json)
+            _finetune(loaded, out, resume, json, in_process)
         case RehearseRecipe():
-            _rehearse(loaded, out, resume, json)
+            _rehearse(loaded, out, resume, json, in_process)
 
 
 @app.command
 def methods(json: Json = False) -> None:
     """List the methods and bridges."""
-    _show(json, catalogue.methods())
+    show(json, catalogue.methods())
 
 
 @app.command
 def tasks(json: Json = False) -> None:
     """List the tasks with their observations, actions and limits."""
-    _show(json, catalogue.tasks())
+    show(json, catalogue.tasks())
 
 
 @app.command
@@ -226,43 +335,12 @@ def bench(
     """
     if repeats < 1:
         raise ValueError(f"--repeats {repeats}: give at least 1")
-    _show(json, benches.update(repeats) if what == "update" else benches.sim(repeats))
-
-
-def _show(json: bool, value: Any) -> None:
-    """Results go to standard output: as one JSON object, or for people."""
-    if json:
-        print(json_module.dumps(value))
-    else:
-        results.print(_as_table(value))
-
-
-def _as_table(value: dict[str, Any]) -> Table:
-    """A two-column table; lists of rows become tables within it, upright where they would be too wide."""
-    table = Table(show_header=False)
-    for name, entry in value.items():
-        rows = entry if isinstance(entry, list) and entry and isinstance(entry[0], dict) else None
-        if rows is None:
-            table.add_row(name, _as_table(entry) if isinstance(entry, dict) and entry else _as_text(entry))
-        elif len(rows[0]) > WIDEST:
-            for row in rows:
-                table.add_row(name, _as_table(row))
-        else:
-            inner = Table(*rows[0])
-            for row in rows:
-                inner.add_row(*map(_as_text, row.values()))
-            table.add_row(name, inner)
-    return table
-
-
-def _as_text(value: Any) -> str:
-    if isinstance(value, dict):
-        return ", ".join(f"{name} {x}" for name, x in value.items()) or "none"
-    return f"{value:.4g}" if isinstance(value, float) else str(value)
+    show(json, benches.update(repeats) if what == "update" else benches.sim(repeats))
 
 
 def main() -> None:
     """The program. A user's mistake ends in one sentence on standard error and exit code 2."""
+    signal.signal(signal.SIGTERM, signal.getsignal(signal.SIGINT))  # arms are closed and files finished either way
     try:
         app.cli(prog="segue", description="Fine-tune robot policies from offline data to online RL without the drop.")
     except KeyboardInterrupt:
@@ -273,3 +351,7 @@ def main() -> None:
             raise
         console.print(f"segue: {error}", markup=False, highlight=False, soft_wrap=True)
         sys.exit(EXIT_USER if isinstance(error, ValueError) else EXIT_FAILED)
+
+
+if __name__ == "__main__":
+    main()

@@ -16,6 +16,8 @@ from agent.replay.ring import Ring
 from agent.types import Method, Metrics, Nets, Normalizer, Phase, State, Transition
 from agent.update import train
 
+OFFLINE_BLOCK = 100  # minibatches per program of an offline phase: how often progress is seen
+
 
 class Learner:
     """Owns the state, the replay and the place in the plan.
@@ -98,26 +100,32 @@ class Learner:
             return self.phase.env_steps - self.phase_env_steps
         return self.phase.updates - self.phase_updates
 
-    def save(self) -> tuple[dict[str, Any], dict[str, Any]]:
-        """Arrays and plain numbers from which `restore` goes on. No episode may be open."""
-        rows, inserted = self.ring.snapshot()
-        numbers = {"phase": self._phase, "inserted": inserted, "updates": self.updates}
-        numbers |= {"phase_env_steps": self.phase_env_steps, "phase_updates": self.phase_updates}
-        arrays = {"state": self.state}
-        return (arrays | {"replay": rows} if inserted else arrays), numbers  # no file holds an array without rows
+    def numbers(self) -> dict[str, int]:
+        """The place in the plan: with the state and the replay, all from which `restore` goes on."""
+        return {
+            "phase": self._phase,
+            "phase_env_steps": self.phase_env_steps,
+            "phase_updates": self.phase_updates,
+            "updates": self.updates,
+        }
 
-    def restore(self, arrays: Mapping[str, Any], numbers: Mapping[str, Any]) -> None:
-        """Goes on from what `save` gave, in the phase that it was saved in."""
-        self.state = jax.tree.map(jnp.asarray, arrays["state"])
-        if numbers["inserted"]:
-            self.ring.restore(arrays["replay"], numbers["inserted"])
-        self.updates = numbers["updates"]
+    def restore(self, state: State, numbers: Mapping[str, int]) -> None:
+        """Goes on from a saved state and `numbers`, in the phase that they were saved in (see `enter_next`)."""
+        self.state = jax.tree.map(jnp.asarray, state)
         self.phase_env_steps, self.phase_updates = numbers["phase_env_steps"], numbers["phase_updates"]
+        self.updates = numbers["updates"]
 
-    def ingest(self, transitions: Sequence[Transition]) -> None:
-        """Puts transitions into the replay."""
+    def ingest(self, transitions: Sequence[Transition], env_steps: int) -> None:
+        """Puts transitions into the replay, and counts the environment steps taken: more where an operator removed some."""
         self.ring.add(transitions)
-        self.phase_env_steps += len(transitions)
+        self.phase_env_steps += env_steps
+
+    @property
+    def owed(self) -> int:
+        """Environment steps of this phase whose updates are still to be made; negative where learning is ahead."""
+        if self.phase.method is None:
+            return 0
+        return min(self.phase_env_steps, self.phase.env_steps) - self.phase_updates // self.phase.utd
 
     def learn(self, steps: int) -> Metrics:
         """`steps` steps of `utd` minibatches each in one program (`steps` minibatches in an offline phase).
@@ -127,7 +135,7 @@ class Learner:
         if self._program is None or steps < 1:
             return {}
         sources = self._sources(steps)
-        start = self.phase_env_steps - steps if self.phase.env_steps else self.phase_updates
+        start = self.phase_updates // self.phase.utd if self.phase.env_steps else self.phase_updates
         self.state, metrics = self._program(self.state, sources, jnp.int32(start), steps)
         minibatches = steps * (self.phase.utd if self.phase.env_steps else 1)
         self.updates += minibatches

@@ -95,6 +95,8 @@ class Online:
         replay_capacity: transitions kept.
         replay: where the replay lives: `device` is faster, `host` holds more.
         block: environment steps between two rounds of updates, at most; an episode's end makes a round shorter.
+        pace: `lockstep` is exact and reproducible, with one actor; `free` lets learner and actors run beside each other.
+        tolerance: minibatches by which learning may be ahead of acting, or behind it, while running free.
     """
 
     method: str = "sac"
@@ -107,11 +109,17 @@ class Online:
     replay_capacity: int = 200_000
     replay: Literal["device", "host"] = "device"
     block: int = 10
+    pace: Literal["lockstep", "free"] = "lockstep"
+    tolerance: int = 400
 
     def __post_init__(self) -> None:
         for name in ("env_steps", "utd", "batch_size", "replay_capacity", "block"):
             if getattr(self, name) < 1:
                 raise ValueError(f"online: {name} is {getattr(self, name)}; give at least 1")
+        if self.tolerance < self.utd:
+            raise ValueError(
+                f"online: tolerance is {self.tolerance}; give at least utd, {self.utd}, or nothing could be learned"
+            )
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,9 @@ from agent.heads import Networks
 from agent.policy import PolicyParams
 from agent.replay.dataset import Dataset
 from agent.types import Nets
+from launch.actor import operator_of
 from launch.evaluate import MODES, Evaluator, clopper_pearson
+from launch.finetune import finetune_stage
 from launch.recipe_files import to_json, to_plain
 from launch.recipes import (
     Collect,
@@ -31,7 +33,7 @@ from launch.recipes import (
 from launch.report import write_report
 from launch.run_folder import METHODS
 from launch.runs import console, prepare, read_lines, write_json
-from launch.stages import collect_stage, finetune_stage, load_policy, operator_of, pretrain_stage
+from launch.stages import collect_stage, load_policy, pretrain_stage
 from launch.video import record_trial
 from robot_env.make import make_env
 from robot_env.tasks import find_task
@@ -72,7 +74,12 @@ PRESETS = {"quick": QUICK, "full": FULL}
 
 
 def rehearse(
-    recipe: RehearseRecipe, out: Path, progress: Progress, resume: bool = False, video: bool = True
+    recipe: RehearseRecipe,
+    out: Path,
+    progress: Progress,
+    resume: bool = False,
+    video: bool = True,
+    in_process: bool = False,
 ) -> dict[str, Any]:
     """Runs all stages into `out` and returns what `result.json` holds."""
     find_task(recipe.task)  # an unknown task is refused before a folder is made
@@ -90,10 +97,10 @@ def rehearse(
         online=recipe.online,
         evaluation=recipe.evaluation,
     )
-    finetune_stage(wsrl, out / "wsrl", progress, resume)
+    finetune_stage(wsrl, out / "wsrl", progress, resume, in_process)
     baseline = replace(recipe.online, bridge="rlpd", bridge_settings={})
     rlpd = replace(wsrl, checkpoint=None, data=str(data), online=baseline)
-    finetune_stage(rlpd, out / "rlpd", progress, resume)
+    finetune_stage(rlpd, out / "rlpd", progress, resume, in_process)
     if video:
         _videos(recipe, out)
     result = _result(recipe, out, Dataset.load(data))

@@ -13,12 +13,12 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from tensorboardX import SummaryWriter
 
 from agent.types import Metrics
-from launch.actor import Episode
-from launch.evaluate import Score
 from launch.learner import fetch
+from launch.ledger import Episode
 
 console = Console(stderr=True)
 results = Console()  # standard output
+LOGS = ("metrics", "scores", "episodes")
 AGAIN = "make the run again with the command that wrote it, such as `segue rehearse --out DIR`"
 
 
@@ -113,14 +113,25 @@ class RunLog:
         progress: the bar.
         every: blocks between two fetches of metrics from the device.
         wall_s: seconds already spent, when a run is taken up again.
+        rows: by log, how many rows an earlier part of the run had written; what it wrote after these goes.
     """
 
     def __init__(
-        self, folder: Path, title: str, total: int, progress: Progress, every: int, wall_s: float = 0.0
+        self,
+        folder: Path,
+        title: str,
+        total: int,
+        progress: Progress,
+        every: int,
+        wall_s: float = 0.0,
+        rows: Mapping[str, int] | None = None,
     ) -> None:
         self._folder, self._progress, self._title = folder, progress, title
         folder.mkdir(parents=True, exist_ok=True)
-        self._files = {name: open(folder / f"{name}.jsonl", "a") for name in ("metrics", "scores", "episodes")}  # noqa: SIM115
+        self.rows = {name: (rows or {}).get(name, 0) for name in LOGS}
+        for name, count in self.rows.items():
+            _cut(folder / f"{name}.jsonl", count)
+        self._files = {name: open(folder / f"{name}.jsonl", "a") for name in LOGS}  # noqa: SIM115
         self._board = SummaryWriter(str(folder / "tensorboard"))
         self._task = progress.add_task(title, total=total, note="")
         self._last: tuple[str, int, int, Metrics] | None = None
@@ -132,7 +143,7 @@ class RunLog:
         return time.monotonic() - self._start_s
 
     def trained(self, phase: str, env_steps: int, updates: int, metrics: Metrics) -> None:
-        """See `launch.local.Listener`."""
+        """A block is done; `metrics` are still on the device, and empty where nothing was learned."""
         self._progress.update(self._task, completed=env_steps or updates)
         self._blocks += 1
         if metrics:
@@ -155,21 +166,19 @@ class RunLog:
                 )
 
     def episode(self, env_steps: int, episode: Episode) -> None:
-        """See `launch.local.Listener`."""
+        """An episode of training ended."""
         row = {"env_steps": env_steps, "length": episode.env_steps, "success": episode.success, "fault": episode.fault}
         self._write("episodes", row)
         self._board.add_scalar("episode/success", float(episode.success), env_steps)
 
-    def scored(self, env_steps: int, scores: dict[str, Score]) -> None:
-        """See `launch.local.Listener`."""
-        self._write("scores", {"env_steps": env_steps, **{mode: score.to_json() for mode, score in scores.items()}})
-        self._scalars({f"evaluation/{mode}": score.rate for mode, score in scores.items()}, env_steps)
-        note = "  ".join(f"{mode} {score.success}/{score.trials}" for mode, score in scores.items())
+    def scored(self, env_steps: int, scores: Mapping[str, Mapping[str, Any]]) -> None:
+        """The fixed trials were run, with both ways of acting."""
+        self._write("scores", {"env_steps": env_steps, **scores})
+        rates = {f"evaluation/{mode}": score["success"] / score["trials"] for mode, score in scores.items()}
+        self._scalars(rates, env_steps)
+        note = "  ".join(f"{mode} {score['success']}/{score['trials']}" for mode, score in scores.items())
         self._progress.update(self._task, note=note)
         console.print(f"[dim]{self._title}: after {env_steps} env steps: {note}[/dim]")
-
-    def boundary(self, env_steps: int) -> None:
-        """See `launch.local.Listener`."""
 
     def close(self) -> None:
         """Closes the files."""
@@ -180,23 +189,17 @@ class RunLog:
     def _write(self, name: str, row: Mapping[str, Any]) -> None:
         self._files[name].write(json.dumps({**row, "wall_s": round(self.wall_s, 2)}) + "\n")
         self._files[name].flush()
+        self.rows[name] += 1
 
     def _scalars(self, numbers: Mapping[str, float], step: int) -> None:
         for name, value in numbers.items():
             self._board.add_scalar(name, value, step)
 
 
-def rewind_logs(folder: Path, env_steps: int, updates: int) -> None:
-    """Drops lines that an interrupted run wrote after the checkpoint it is taken up from, and a torn last line."""
-    for path in folder.glob("*.jsonl"):
-        kept = []
-        for line in path.read_text().splitlines():
-            try:
-                row = json.loads(line)
-            except json.JSONDecodeError:
-                continue
-            if row["env_steps"] <= env_steps and row.get("updates", 0) <= updates:
-                kept.append(line)
+def _cut(path: Path, rows: int) -> None:
+    """Leaves the first `rows` lines of a log: an interrupted run writes the others again."""
+    lines = path.read_text().splitlines(keepends=True) if path.exists() else []
+    if len(lines) > rows:
         part = path.with_suffix(".part")
-        part.write_text("".join(line + "\n" for line in kept))
+        part.write_text("".join(lines[:rows]))
         part.replace(path)

@@ -237,16 +237,25 @@ def encode(entry: Entry) -> bytes:
 
 
 def decode(data: bytes | memoryview, layout: Layout, previous: Mapping[str, np.ndarray] | None = None) -> Entry:
-    """The entry of a record, checked against the task.
+    """The entry of a record, checked against the task. See `entry_of`."""
+    return entry_of(*unpack(data), layout, previous)
+
+
+def entry_of(
+    header: Mapping[str, Any],
+    arrays: Mapping[str, np.ndarray],
+    layout: Layout,
+    previous: Mapping[str, np.ndarray] | None = None,
+) -> Entry:
+    """The entry that an unpacked record holds, checked against the task.
 
     Args:
         previous: `next_obs` of the session's transition before, for one that does not carry its `obs`; without it such a
             transition's `obs` is empty.
 
     Raises:
-        RecordError: the bytes are no record, or hold what the task does not.
+        RecordError: the record holds what the task does not.
     """
-    header, arrays = unpack(data)
     kind = header["kind"]
     if kind not in _FIELDS:
         raise RecordError(f"record: unknown kind {kind!r}")

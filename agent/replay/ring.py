@@ -41,7 +41,7 @@ class Ring:
             raise ValueError(f"replay: capacity is {capacity}; give at least 1")
         self.capacity, self.discount, self.truncation_value = capacity, discount, truncation_value
         self.inserted = 0
-        self._episodes: dict[int, tuple[list[int], list[float]]] = {}  # per actor: insert numbers and rewards so far
+        self._episodes: dict[int, tuple[list[int], list[float]]] = {}  # per session: insert numbers and rewards so far
         self.on_device = place == "device"
         obs = {name: np.zeros((capacity, *shape), np.float32) for name, shape in obs_shapes.items()}
         zeros = partial(np.zeros, capacity, np.float32)
@@ -62,7 +62,7 @@ class Ring:
         return min(self.inserted, self.capacity)
 
     def add(self, transitions: Sequence[Transition]) -> None:
-        """Appends transitions, each actor's in its own order."""
+        """Appends transitions, each session's in its own order."""
         for start in range(0, len(transitions), self.capacity):
             self._add(transitions[start : start + self.capacity])
 
@@ -71,23 +71,28 @@ class Ring:
         self._write(rows, _stack(transitions))
         returns: dict[int, float] = {}
         for t in transitions:
-            numbers, rewards = self._episodes.setdefault(t.actor_id, ([], []))
+            numbers, rewards = self._episodes.setdefault(t.session, ([], []))
             numbers.append(self.inserted)
             rewards.append(t.reward)
             self.inserted += 1
             if t.terminated or t.truncated:
                 tail = 0.0 if t.terminated else self.truncation_value
                 returns |= zip(numbers, discounted_returns(np.asarray(rewards), tail, self.discount), strict=True)
-                del self._episodes[t.actor_id]
+                del self._episodes[t.session]
         kept = {n: value for n, value in returns.items() if n >= self.inserted - self.capacity}
         if kept:
             values = np.asarray(list(kept.values()), np.float32)
             known = {"mc_return": values, "has_return": np.ones_like(values)}
             self._write(np.asarray(list(kept)) % self.capacity, known)
 
-    def abandon(self, actor_id: int) -> None:
-        """Forgets an open episode (its actor restarted): its rows stay, without a return."""
-        self._episodes.pop(actor_id, None)
+    def abandon(self, session: int) -> None:
+        """Forgets an open episode (its actor is gone, or a part of it was lost): its rows stay, without a return."""
+        self._episodes.pop(session, None)
+
+    def begin_at(self, inserted: int) -> None:
+        """Empties the ring, to be filled again from insert number `inserted` on, each row in the place that it had."""
+        self.inserted = inserted
+        self._episodes.clear()
 
     def _write(self, rows: np.ndarray, values: Mapping) -> None:
         columns = {name: getattr(self.columns, name) for name in values}
@@ -104,27 +109,6 @@ class Ring:
     def take(self, indices: np.ndarray) -> Batch:
         """Rows `indices (...)` as new numpy arrays, which the device may keep. Of a host ring."""
         return jax.tree.map(lambda x: np.take(x, indices, axis=0, mode="clip"), self.columns)
-
-    def snapshot(self) -> tuple[Batch, int]:
-        """The filled rows as numpy, and how many were ever inserted: for a checkpoint taken when no episode is open.
-
-        Raises:
-            ValueError: an episode is open; its return would be lost.
-        """
-        if self._episodes:
-            raise ValueError(f"replay: episode of actor {min(self._episodes)} is open; save when it has ended")
-        return jax.tree.map(lambda x: np.array(x[: len(self)]), self.columns), self.inserted
-
-    def restore(self, rows: Batch, inserted: int) -> None:
-        """Puts back what `snapshot` gave."""
-        count = len(rows.reward)
-        if count != min(inserted, self.capacity):
-            raise ValueError(f"replay: {count} rows do not fit {inserted} inserted at capacity {self.capacity}")
-        self.inserted = inserted
-        self._episodes.clear()
-        if count:
-            names = list(rows.__dataclass_fields__)
-            self._write(np.arange(count), {name: jax.tree.map(np.asarray, getattr(rows, name)) for name in names})
 
 
 @partial(jax.jit, donate_argnums=0)

@@ -1,0 +1,106 @@
+"""What a journal says of itself: what its numbers mean, which sessions it holds, and who may write."""
+
+import fcntl
+import json
+import os
+import re
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from agent.replay.record import LIMIT, Layout
+from agent.replay.segment import write_whole
+
+FORMAT = 1
+SESSION_FOLDER = re.compile(r"(\d{4,})-([0-9a-f]{16})")
+
+
+def session_name(session: int) -> str:
+    """How people and files write a session's number: 16 hexadecimal digits."""
+    return f"{session:016x}"
+
+
+def session_number(name: str) -> int:
+    """The inverse of `session_name`. Raises `ValueError`."""
+    number = int(name, 16) if re.fullmatch("[0-9a-f]{16}", name) else 0
+    if not 0 < number < LIMIT:
+        raise ValueError(f"session {name!r}: it is not 16 hexadecimal digits of a session; copy one from the journal")
+    return number
+
+
+def session_folders(folder: Path) -> dict[int, Path]:
+    """The folders of a journal's sessions, by session, in order."""
+    found = [match for name in os.listdir(folder) if (match := SESSION_FOLDER.fullmatch(name))]
+    return {int(match[2], 16): folder / match[0] for match in sorted(found, key=lambda match: int(match[1]))}
+
+
+@dataclass(frozen=True)
+class JournalInfo:
+    """What the numbers of a journal mean.
+
+    Attributes:
+        task: name of the task.
+        discount: per step.
+        reward_scale, reward_shift: reward = scale x raw + shift.
+        layout: what its transitions hold.
+        provenance: how it came about, in a sentence.
+    """
+
+    task: str
+    discount: float
+    reward_scale: float
+    reward_shift: float
+    layout: Layout
+    provenance: str = ""
+
+    @classmethod
+    def read(cls, folder: Path) -> "JournalInfo":
+        """Of the journal in `folder`. Raises `ValueError` in one sentence where there is none that can be read."""
+        path = folder / "journal.json"
+        try:
+            plain = json.loads(path.read_bytes())
+            found = plain.pop("format")
+            layout = plain.pop("layout")
+            obs = {str(name): (str(dtype), tuple(map(int, shape))) for name, (dtype, shape) in layout["obs"].items()}
+            info = cls(**plain, layout=Layout(obs, int(layout["action_dim"])))
+        except FileNotFoundError as error:
+            raise ValueError(f"journal {folder}: there is none; give the folder of a run that has one") from error
+        except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+            what = f"{type(error).__name__}: {error}"
+            raise ValueError(
+                f"journal {path}: it cannot be read ({what}); copy it from a run of the same task"
+            ) from error
+        if found != FORMAT:
+            raise ValueError(
+                f"journal {path}: its format is {found!r}, this program reads {FORMAT}; use the other version"
+            )
+        return info
+
+    def write(self, folder: Path) -> None:
+        """Makes `folder` a journal of these numbers."""
+        write_whole(folder / "journal.json", json.dumps({"format": FORMAT, **asdict(self)}, indent=2).encode())
+
+    def check(self, other: "JournalInfo", folder: Path) -> None:
+        """Raises `ValueError` naming what differs in the other one; how it came about may."""
+        mine, its = self._meaning(), other._meaning()
+        for name in mine | its:
+            if mine.get(name) != its.get(name):
+                raise ValueError(
+                    f"journal {folder}: its {name} is {its.get(name)}, this run's is {mine.get(name)}; use a new folder"
+                )
+
+    def _meaning(self) -> dict[str, Any]:
+        plain = asdict(self) | {"layout.action_dim": self.layout.action_dim}
+        plain |= {f"layout.obs.{name}": (dtype, tuple(shape)) for name, (dtype, shape) in self.layout.obs.items()}
+        return {name: x for name, x in plain.items() if name not in ("layout", "provenance")}
+
+
+def lock_journal(folder: Path) -> int:
+    """Takes a journal for this process; close the file that it returns to give it back. Raises `ValueError` if it is taken."""
+    file = os.open(folder / "lock", os.O_WRONLY | os.O_CREAT, 0o644)
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        os.close(file)
+        raise ValueError(f"journal {folder}: another process uses it; stop that one first") from error
+    return file

@@ -1,0 +1,143 @@
+"""The actor's process: acts for a learner that is elsewhere, and goes on while it is away."""
+
+from collections.abc import Mapping
+from contextlib import closing
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from launch.actor import Performer, make_performer, new_session
+from launch.build import fine_tuning_phases, journal_info, networks_of, obs_shapes_of
+from launch.keys import Keys
+from launch.link import Link
+from launch.orders import Metronome
+from launch.recipe_files import structure
+from launch.recipes import FinetuneRecipe
+from launch.sockets import ActorSockets, Address
+from launch.spool import Full, Spool
+from launch.wire import params_specs
+from robot_env.make import make_env
+from robot_env.tasks import find_task
+
+PAUSE_S = 0.05  # between two looks while the learner catches up
+
+
+@dataclass(frozen=True)
+class Acting:
+    """How an actor's process acts.
+
+    Attributes:
+        actor_id: its number among the run's actors.
+        realtime: hold the task's control rate, as an arm does; otherwise as fast as the twin goes.
+        patience_s: how long to wait for a learner that does not answer, before the run begins and, in lockstep, at each order.
+        spool_mb: megabytes of undelivered data to keep on the disk.
+        spool_full: what to do when that is reached: stop, or drop the oldest data and count it.
+        parent_pid: stop when this process, which must have started this one, is gone; 0 for none.
+    """
+
+    actor_id: int = 0
+    realtime: bool = False
+    patience_s: float = 60.0
+    spool_mb: int = 20_000
+    spool_full: Full = "stop"
+    parent_pid: int = 0
+
+    def __post_init__(self) -> None:
+        for name, low in (("actor_id", 0), ("patience_s", 0.1), ("spool_mb", 1), ("parent_pid", 0)):
+            if not getattr(self, name) >= low:
+                raise ValueError(f"actor: {name} is {getattr(self, name)}; give at least {low}")
+
+
+def act(address: Address, keys: Keys | None, folder: Path, acting: Acting, peer: str | None = None) -> dict[str, Any]:
+    """Joins a learner, acts until its run is finished, and returns what was done.
+
+    Raises:
+        LearnerAway: the learner does not answer; what was not delivered is in the spool.
+        SpoolFull: the learner has been away for too long.
+        ArmFault: a fault waits for a human.
+    """
+    spool = Spool(folder / "spool", acting.spool_mb << 20, acting.spool_full)
+    with closing(spool):
+        sockets = ActorSockets(address, keys, peer)
+        with closing(Link(sockets, spool, acting.actor_id, acting.patience_s, acting.parent_pid)) as link:
+            session = new_session()
+            recipe = structure(link.join(session), FinetuneRecipe)
+            task = find_task(recipe.task)
+            env = make_env(task, recipe.arm)
+            try:
+                nets, phases = networks_of(task, recipe.learning), fine_tuning_phases(recipe.online)
+                link.begin(journal_info(task, "").layout, params_specs(nets, phases, obs_shapes_of(task)))
+                performer = make_performer(recipe, nets, phases, env, link.tell, acting.actor_id, session)
+                metronome = Metronome(task.hz) if acting.realtime else None
+                (run_free if recipe.online.pace == "free" else run_lockstep)(link, performer, metronome)
+                link.flush()
+            finally:
+                env.close()
+        return summary(performer, metronome, spool)
+
+
+def run_lockstep(link: Link, performer: Performer, metronome: Metronome | None) -> None:
+    """Carries out one order after the other, each at its place in the stream."""
+    placed = False
+    while True:
+        order, now = link.wait_order(performer.position)
+        if order.finished:
+            return
+        if not placed:
+            performer.place(order.place)
+            placed = True
+        performer.perform(order, now, lambda: _beat(link, performer, metronome))
+
+
+def run_free(link: Link, performer: Performer, metronome: Metronome | None) -> None:
+    """Acts with the newest parameters until the run is finished, whether the learner is there or not.
+
+    Between episodes it evaluates where that is due, and waits where a learner that is there asks for a pause.
+    """
+    placed = False
+    while True:
+        newest = link.newest()
+        if newest is None:
+            link.await_first_order()
+            continue
+        order, now = newest
+        if not placed:
+            performer.place(order.place)
+            placed = True
+        if performer.actor.between_episodes:
+            if order.finished:
+                return
+            if order.evaluation > performer.evaluations:
+                performer.evaluate(order.evaluation, now)
+                continue
+            if not order.steps and link.learner_is_there:
+                link.pause(PAUSE_S)
+                continue
+        _beat(link, performer, metronome)
+        performer.step(now, order.phase)
+
+
+def _beat(link: Link, performer: Performer, metronome: Metronome | None) -> None:
+    """Waits for the time of the next control step."""
+    if metronome is None:
+        return
+    if performer.actor.between_episodes:
+        metronome.restart()
+    metronome.wait()
+    link.steps, link.late = metronome.steps, metronome.late
+
+
+def summary(performer: Performer, metronome: Metronome | None, spool: Spool) -> dict[str, Any]:
+    """What an actor did."""
+    done: dict[str, Any] = {"actor_id": performer.actor.actor_id, "session": f"{performer.actor.session:016x}"}
+    done |= {"env_steps": performer.actor.sequence, "evaluations": performer.evaluations, "dropped": spool.dropped}
+    return done if metronome is None else {**done, **rate(metronome)}
+
+
+def rate(metronome: Metronome) -> Mapping[str, Any]:
+    """How well the control rate was held, milliseconds."""
+    periods = sorted(metronome.periods_s)
+    if not periods:
+        return {"late_steps": 0}
+    p50, p99 = (1000 * periods[min(int(share * len(periods)), len(periods) - 1)] for share in (0.5, 0.99))
+    return {"late_steps": metronome.late, "period_p50_ms": round(p50, 2), "period_p99_ms": round(p99, 2)}

@@ -1,0 +1,119 @@
+"""Fine-tuning: the learner's side of a run in its folder, alone in its process or with an actor beside it."""
+
+from collections.abc import Iterator
+from contextlib import ExitStack, closing, contextmanager
+from pathlib import Path
+
+from agent.replay.journal import Journal
+from rich.progress import Progress
+
+from launch import local
+from launch.build import fine_tuning_phases, journal_info, networks_of, online_plan
+from launch.checkpoint import Checkpoints
+from launch.keys import Keys
+from launch.learner import Learner
+from launch.recipe_files import to_json
+from launch.recipes import FinetuneRecipe
+from launch.runs import RunLog, console, prepare
+from launch.serve import serve, serve_with_actor
+from launch.sockets import Address, LearnerSockets, check_bind
+from launch.stages import load_dataset, load_state, make_ring
+from launch.training import Training
+from robot_env.make import make_env
+from robot_env.tasks import find_task
+
+LOG_EVERY = 10  # blocks between two fetches of metrics from the device
+
+
+def finetune_stage(
+    recipe: FinetuneRecipe, folder: Path, progress: Progress, resume: bool = False, in_process: bool = False
+) -> None:
+    """Carries out the plan after its offline phase; leaves a checkpoint, a journal, curves and the outcome of each trial.
+
+    Args:
+        in_process: act in this process, in lockstep; otherwise an actor of its own process is started and joined by sockets.
+    """
+    if in_process and recipe.online.pace != "lockstep":
+        raise ValueError("--in-process runs in lockstep; leave it out to run free")
+    with (
+        closing(make_env(find_task(recipe.task), recipe.arm)) as env,
+        open_training(recipe, folder, progress, resume) as training,
+    ):
+        if training is None:
+            return
+        if in_process:
+            local.finetune(training, env)
+        else:
+            serve_with_actor(training, folder)
+        finish(training)
+
+
+def learner_stage(
+    recipe: FinetuneRecipe, folder: Path, progress: Progress, resume: bool, address: Address, keys: Keys | None
+) -> None:
+    """The learner's side alone: actors join from elsewhere.
+
+    Raises:
+        ValueError: the address may not be bound, see `launch.sockets.check_bind`.
+    """
+    check_bind(address, keys)
+    with open_training(recipe, folder, progress, resume) as training:
+        if training is None:
+            return
+        with closing(LearnerSockets(address, keys, training.journal.info.layout.max_bytes)) as sockets:
+            console.print(
+                f"waiting for actors at {sockets.address}: `segue actor --connect {sockets.address} --out DIR`"
+            )
+            serve(training, sockets, folder)
+        finish(training)
+
+
+def finish(training: Training) -> None:
+    """Writes what is left to write of a run that came to its end."""
+    training.log.flush()
+    training.save(finished=True)
+
+
+@contextmanager
+def open_training(recipe: FinetuneRecipe, folder: Path, progress: Progress, resume: bool) -> Iterator[Training | None]:
+    """The learner's side of a run, taken up where its folder leaves off; None where it has come to its end.
+
+    Raises:
+        ValueError: the recipe makes no sense, or the folder holds another run.
+    """
+    task = find_task(recipe.task)
+    learner = _learner(recipe)
+    prepare(folder, to_json(recipe), resume)
+    online = recipe.online
+    with ExitStack() as stack:
+        checkpoints = stack.enter_context(closing(Checkpoints(folder / "checkpoint")))
+        meta = checkpoints.meta() if checkpoints.newest is not None else {}
+        if meta.get("finished"):
+            yield None
+            return
+        info = journal_info(task, f"{online.bridge} + {online.method} on {recipe.arm}, seed {recipe.seed}")
+        journal = stack.enter_context(closing(Journal.open(folder / "journal", info)))
+        for cut in journal.cuts:
+            console.print(f"[yellow]{cut}[/yellow]")
+        title, rows = f"{online.bridge} + {online.method}", meta.get("rows")
+        log = RunLog(folder, title, online.env_steps, progress, LOG_EVERY, meta.get("wall_s", 0.0), rows)
+        stack.enter_context(closing(log))
+        yield stack.enter_context(closing(Training(recipe, learner, journal, checkpoints, log)))
+
+
+def _learner(recipe: FinetuneRecipe) -> Learner:
+    """A learner at the beginning of its plan: from a pre-trained run, or from nothing."""
+    task, online = find_task(recipe.task), recipe.online
+    nets, phases = networks_of(task, recipe.learning), fine_tuning_phases(online)
+    dataset = None if recipe.data is None else load_dataset(recipe.data, task)
+    ring = make_ring(task, online.replay_capacity, online.replay)
+    if len(phases) < len(online_plan(online)):
+        if recipe.checkpoint is None:
+            raise ValueError(f"bridge {online.bridge!r} starts from a pre-trained run; give --checkpoint FOLDER")
+        state, method = load_state(Path(recipe.checkpoint), task, recipe.learning)
+        return Learner(nets, phases, state.normalizer, ring, dataset, recipe.seed, state, method)
+    if recipe.checkpoint is not None:
+        raise ValueError(f"bridge {online.bridge!r} starts from nothing and would ignore --checkpoint; leave it out")
+    if dataset is None:
+        raise ValueError(f"bridge {online.bridge!r} learns from offline data; give --data FILE")
+    return Learner(nets, phases, dataset.normalizer(), ring, dataset, recipe.seed)

@@ -1,0 +1,333 @@
+"""The actor's end of the wire: a thread that delivers the spool, and keeps the newest order and parameters."""
+
+import os
+import secrets
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import zmq
+
+from agent.policy import PolicyParams
+from agent.replay.record import ArraySpec, Entry, Layout, RecordError, unpack
+from launch.delivery import Delivery
+from launch.orders import Order, Stopwatch
+from launch.sockets import ActorSockets
+from launch.spool import Outgoing, Spool
+from launch.wire import (
+    HEARTBEAT_S,
+    SILENCE_S,
+    Bye,
+    Heartbeat,
+    Hello,
+    Message,
+    Published,
+    Refused,
+    Status,
+    Welcome,
+    decode_message,
+    decode_params,
+    encode_message,
+)
+
+SYNC_S = 1.0  # how long a record may be in the spool before it is sure to survive a power cut
+TICK_MS = 50
+
+
+class LearnerAway(RuntimeError):
+    """The learner has not been heard for longer than the actor was to wait."""
+
+
+class Link:
+    """Joins an actor to its learner. The methods are for the actor's thread; of them `join`, `wait_order` and `flush` wait.
+
+    Args:
+        sockets: connected.
+        spool: of this actor.
+        actor_id: this actor's number.
+        patience_s: how long those may wait without a word from the learner.
+        parent: process id that this process must be a child of, 0 for any: it stops when that one is gone.
+    """
+
+    def __init__(self, sockets: ActorSockets, spool: Spool, actor_id: int, patience_s: float, parent: int = 0) -> None:
+        self._sockets, self._spool, self._actor_id = sockets, spool, actor_id
+        self._patience_s, self._parent = patience_s, parent
+        self._changed = threading.Condition()
+        self._deliveries = deque(Delivery(stream, False, self._send_bytes) for stream in spool.old)
+        self._acting: Outgoing | None = None
+        self._replaces = spool.old[-1].session if spool.old else 0
+        self._session = self._learner = 0
+        self._greeted = False
+        self._said_s = self._synced_s = 0.0
+        self._heard_s = self._moved_s = time.monotonic()
+        self._recipe: dict[str, Any] | None = None
+        self._specs: Mapping[int, Mapping[str, ArraySpec]] = {}
+        self._order: Order | None = None
+        self._published: Published | None = None
+        self._now: PolicyParams | None = None
+        self._reason: str | None = None
+        self._error: BaseException | None = None
+        self._waiting, self._stop = -1, False
+        self.waited, self.steps, self.late, self.refused = Stopwatch(), 0, 0, 0
+        self._wake_in, self._wake_out = wake_pair(sockets.context)
+        self._thread = threading.Thread(target=self._run, name="link", daemon=True)
+        self._thread.start()
+
+    # For the actor's thread.
+
+    def join(self, session: int) -> dict[str, Any]:
+        """Delivers what earlier sessions left, announces this one, and returns the run's recipe.
+
+        Raises:
+            LearnerAway: nobody answered, or the learner refused; the message says why.
+        """
+        with self._changed:
+            self._session = session
+            self._wake()
+            self._await(lambda: self._recipe is not None and not self._deliveries and self._greeted, "does not answer")
+            assert self._recipe is not None
+            return self._recipe
+
+    def begin(self, layout: Layout, specs: Mapping[int, Mapping[str, ArraySpec]]) -> None:
+        """The session's stream begins; parameters must be of these dtypes and shapes."""
+        with self._changed:
+            self._acting, self._specs = self._spool.begin(self._session, layout), specs
+            self._deliveries.append(Delivery(self._acting, True, self._send_bytes))
+            self._wake()
+
+    def tell(self, entry: Entry) -> None:
+        """Keeps an entry in the spool, from where it is delivered. Raises `SpoolFull`."""
+        self._check()
+        self._spool.append(entry)
+        self._wake()
+
+    def wait_order(self, position: int) -> tuple[Order, PolicyParams]:
+        """In lockstep: the order for this place in the stream, and the parameters that belong to it.
+
+        Raises:
+            LearnerAway: nothing was heard for `patience_s`.
+        """
+
+        def there() -> bool:
+            order, published = self._order, self._published
+            if order is None or order.after != position:
+                return False
+            key = (self._learner, order.publication)
+            return published is not None and (published.learner, published.publication) == key
+
+        with self._changed, self.waited():
+            self._waiting = position
+            self._await(there, "gives no order")
+            self._waiting = -1
+            return self._ready()
+
+    def newest(self) -> tuple[Order, PolicyParams] | None:
+        """Running free: the newest order and parameters; None before the first of each."""
+        with self._changed:
+            self._check()
+            return None if self._order is None or self._published is None else self._ready()
+
+    def await_first_order(self) -> None:
+        """Running free: returns when there is an order and parameters. Raises `LearnerAway`."""
+        with self._changed:
+            self._await(lambda: self._order is not None and self._published is not None, "gives no order")
+
+    def pause(self, seconds: float) -> None:
+        """Lets the learner catch up for a while, at most until something changes."""
+        with self._changed, self.waited():
+            self._check()
+            self._changed.wait(seconds)
+
+    @property
+    def learner_is_there(self) -> bool:
+        """Whether the learner was heard lately."""
+        return time.monotonic() - self._heard_s < SILENCE_S
+
+    def flush(self) -> None:
+        """Returns when all that was told is safe. Raises `LearnerAway`."""
+        with self._changed:
+            self._await(lambda: all(delivery.complete for delivery in self._deliveries), "takes no data")
+
+    def close(self) -> None:
+        """Says goodbye where all is told, ends the thread, and closes the sockets; the spool keeps what is not safe."""
+        self._stop = True
+        self._wake()
+        self._thread.join()
+        self._wake_in.close()
+        self._wake_out.close()
+
+    def _ready(self) -> tuple[Order, PolicyParams]:
+        assert self._order is not None
+        assert self._published is not None
+        if self._now is None:
+            self._now = jax.tree.map(jnp.asarray, self._published.now)
+        return self._order, self._now
+
+    def _await(self, ready: Callable[[], bool], what: str) -> None:
+        """Waits for a condition, with the lock held, as long as the learner is heard or patience lasts."""
+        since_s = time.monotonic()
+        while not ready():
+            self._check()
+            silent_s = time.monotonic() - max(self._heard_s, since_s)
+            if silent_s > self._patience_s or (self._reason and time.monotonic() - since_s > self._patience_s):
+                raise LearnerAway(self._complaint(what))
+            self._changed.wait(0.2)
+
+    def _complaint(self, what: str) -> str:
+        why = self._reason or self._sockets.why_not_connected()
+        kept = sum(d.stream.next - d.safe for d in self._deliveries)
+        rest = f"; {kept} records are kept in {self._spool.folder}, start again with the same --out to deliver them"
+        return f"learner at {self._sockets.address} {what}{f': {why}' if why else ''}{rest if kept else ''}"
+
+    def _check(self) -> None:
+        if self._error is not None:
+            raise self._error
+
+    def _wake(self) -> None:
+        with suppress(zmq.Again):  # it is awake already
+            self._wake_in.send(b"", zmq.NOBLOCK)
+
+    # For the thread.
+
+    def _run(self) -> None:
+        try:
+            while not self._stop:
+                self._turn()
+            if self._greeted and self._head is not None and self._head.complete:
+                self._send(Bye(self._head.stream.session))
+                time.sleep(0.1)  # sockets are closed without lingering: let it out
+        except BaseException as error:
+            self._error = error
+        finally:
+            self._sockets.close()
+            with self._changed:
+                self._changed.notify_all()
+
+    def _turn(self) -> None:
+        head = self._head
+        sending = zmq.POLLOUT if self._greeted and head is not None and head.has_more else 0
+        poller = zmq.Poller()
+        poller.register(self._sockets.data, zmq.POLLIN | sending)
+        poller.register(self._sockets.parameters, zmq.POLLIN)
+        poller.register(self._wake_out, zmq.POLLIN)
+        events = dict(poller.poll(TICK_MS))
+        for _ in drain(self._wake_out) if self._wake_out in events else ():
+            pass
+        for socket in (self._sockets.data, self._sockets.parameters):
+            for data in drain(socket) if events.get(socket, 0) & zmq.POLLIN else ():
+                self._hear(data)
+        if self._parent and os.getppid() != self._parent:
+            raise LearnerAway(f"process {self._parent}, which started this actor, is gone")
+        self._greet()
+        if self._greeted and self._head is not None:
+            self._head.deliver()
+        now_s = time.monotonic()
+        if self._acting is not None and now_s - self._synced_s > SYNC_S:
+            self._acting.sync()
+            self._synced_s = now_s
+
+    def _hear(self, data: memoryview) -> None:
+        """One message of the learner; what is none is counted and left."""
+        message = published = None
+        try:
+            header, arrays = unpack(data)
+            if header["kind"] != "parameters":
+                message = decode_message(header)
+            elif self._specs:
+                published = decode_params(header, arrays, self._specs)
+        except RecordError as error:
+            self.refused, self._reason = self.refused + 1, str(error)
+            return
+        with self._changed:
+            self._heard_s = time.monotonic()
+            if published is not None:
+                self._published, self._now = published, None
+            elif message is not None:
+                self._obey(message)
+            self._changed.notify_all()
+
+    def _obey(self, message: Message) -> None:
+        head = self._head
+        if getattr(message, "session", 0) != (self._session if head is None else head.stream.session):
+            return
+        match message:
+            case Welcome(learner, _, number, recipe):
+                self._learner, self._recipe, self._greeted, self._reason = learner, recipe, True, None
+                if head is not None:
+                    head.rewind(number)
+            case Refused(_, reason):
+                self._reason, self._greeted = reason, False
+            case Status() if message.learner != self._learner:
+                self._greeted = False  # a new learner: it knows nothing of what was on its way
+            case Status() if head is not None:
+                if head.report(message.next, message.safe, message.resend):
+                    self._heartbeat(head)  # tells what it will never get
+                if head.acting:
+                    self._order = message.order or self._order
+                elif head.complete:
+                    self._deliveries.popleft()
+                    self._spool.done(head.stream)
+                    self._greeted = False
+
+    @property
+    def _head(self) -> Delivery | None:
+        """The stream under way."""
+        return self._deliveries[0] if self._deliveries else None
+
+    def _greet(self) -> None:
+        """Announces the stream under way until it is welcome; from then on tells now and then how things stand."""
+        head, now_s = self._head, time.monotonic()
+        if now_s - self._said_s < (HEARTBEAT_S if self._greeted else HEARTBEAT_S / 5):
+            return
+        self._said_s = now_s
+        if self._greeted and head is not None:
+            self._heartbeat(head)
+        elif head is not None:
+            self._send(Hello(head.stream.session, self._actor_id, self._replaces, head.stream.first, head.acting))
+        elif self._session:
+            self._send(Hello(self._session, self._actor_id, self._replaces, 0, True))
+
+    def _heartbeat(self, head: Delivery) -> None:
+        published = self._published
+        held = published.publication if published is not None and published.learner == self._learner else 0
+        waiting = self._waiting if head.acting else -1
+        times = (self.waited.total_s, self.steps, self.late)
+        self._send(Heartbeat(head.stream.session, waiting, head.stream.first, held, *times, self._spool.dropped))
+
+    def _send(self, message: Message) -> None:
+        self._send_bytes(encode_message(message))
+
+    def _send_bytes(self, data: bytes | memoryview) -> bool:
+        try:
+            self._sockets.data.send(data, zmq.NOBLOCK)
+        except zmq.Again:  # nobody there yet, or the queue is full
+            return False
+        return True
+
+
+def drain(socket: zmq.Socket) -> Iterator[memoryview]:
+    """The messages that are there; those of more than one part are none of this program's, and come as nothing."""
+    while True:
+        try:
+            parts = socket.recv_multipart(zmq.NOBLOCK, copy=False)
+        except zmq.Again:
+            return
+        yield parts[0].buffer if len(parts) == 1 else memoryview(b"")
+
+
+def wake_pair(context: zmq.Context) -> tuple[zmq.Socket, zmq.Socket]:
+    """Two joined sockets: what one thread writes into the first wakes another that polls the second."""
+    name = f"inproc://wake-{secrets.token_hex(8)}"
+    inlet, outlet = context.socket(zmq.PAIR), context.socket(zmq.PAIR)
+    for socket in (inlet, outlet):
+        socket.set(zmq.LINGER, 0)
+    inlet.set(zmq.SNDHWM, 1)
+    outlet.set(zmq.RCVHWM, 1)
+    outlet.bind(name)
+    inlet.connect(name)
+    return inlet, outlet

@@ -1,0 +1,318 @@
+"""The learner's end of the wire: a thread that takes records into the journal, acknowledges them, and passes orders on."""
+
+import secrets
+import threading
+import time
+from collections import Counter
+from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import zmq
+from rich.markup import escape
+
+from agent.replay.record import Entry, Gap, Layout, RecordError, encode, entry_of, unpack
+from launch.link import drain, wake_pair
+from launch.orders import Order
+from launch.runs import console
+from launch.sockets import LearnerSockets
+from launch.wire import (
+    SILENCE_S,
+    Bye,
+    Heartbeat,
+    Hello,
+    Message,
+    Refused,
+    Status,
+    Welcome,
+    decode_message,
+    encode_message,
+)
+
+COMMIT_S = 0.25  # a record waits so long at most until it is on the disk
+AT_ONCE = 256  # messages between two looks at everything else
+STATUS_EVERY = 128  # records of a session between two statuses, so that a sender need not wait for a commit
+REPUBLISH_S = 0.1
+
+
+class Sink(Protocol):
+    """Where records go: the journal."""
+
+    def next(self, session: int) -> int:
+        """The record that may come next."""
+        ...
+
+    def append(self, entry: Entry, record: bytes | memoryview) -> bool:
+        """Takes a record; False where it was there already."""
+        ...
+
+    def sync(self) -> None:
+        """Returns when all that was taken is on the disk."""
+        ...
+
+
+@dataclass
+class Peer:
+    """An actor's session as the learner knows it.
+
+    Attributes:
+        identity: its socket's; another one after it has connected anew.
+        actor_id, acting: as it said.
+        heard_s: when.
+        safe: records before this one are on the disk.
+        told: the record that was expected when the last status was sent.
+        asked: the record that it was last asked to go on from, -1 for none.
+        heartbeat: the newest.
+        order: that it was sent.
+    """
+
+    identity: bytes
+    actor_id: int
+    acting: bool
+    heard_s: float
+    safe: int
+    told: int = 0
+    asked: int = -1
+    heartbeat: Heartbeat | None = None
+    order: Order | None = None
+
+    @property
+    def is_live(self) -> bool:
+        return self.acting and time.monotonic() - self.heard_s < SILENCE_S
+
+
+class Receiver:
+    """Owns the learner's sockets. What its thread and the learner's share is replaced whole, never changed in place.
+
+    Args:
+        sockets: bound.
+        sink: the journal.
+        layout: what records hold.
+        recipe: of the run, as plain JSON, for actors that join.
+        one_actor: whether a second actor is refused.
+
+    Attributes:
+        learner: number of this process of the learner.
+        arrived: set when records came, or the thread has failed.
+        refused: messages that were dropped, by reason.
+        duplicates: records that came again.
+    """
+
+    def __init__(
+        self, sockets: LearnerSockets, sink: Sink, layout: Layout, recipe: Mapping[str, Any], one_actor: bool
+    ) -> None:
+        self._sockets, self._sink, self._layout = sockets, sink, layout
+        self._recipe, self._one_actor = dict(recipe), one_actor
+        self.learner = secrets.randbelow((1 << 63) - 1) + 1
+        self.arrived = threading.Event()
+        self.refused: Counter[str] = Counter()
+        self.duplicates = 0
+        self._peers: dict[int, Peer] = {}
+        self._orders: Mapping[int, Order] = {}
+        self._params: tuple[int, bytes] | None = None
+        self._published, self._published_s, self._dirty_since_s = 0, 0.0, 0.0
+        self._error: BaseException | None = None
+        self._stop = False
+        self._wake_in, self._wake_out = wake_pair(sockets.context)
+        self._thread = threading.Thread(target=self._run, name="receiver", daemon=True)
+        self._thread.start()
+
+    # For the learner's thread.
+
+    def live(self) -> dict[int, int]:
+        """By session of the actors that are there: the place in its stream at which it waits, or -1."""
+        if self._error is not None:
+            raise self._error
+        beats = {session: peer.heartbeat for session, peer in list(self._peers.items()) if peer.is_live}
+        return {session: -1 if beat is None else beat.waiting for session, beat in beats.items()}
+
+    def order(self, orders: Mapping[int, Order]) -> None:
+        """What each session is to do, from now on."""
+        if orders != self._orders:
+            self._orders = dict(orders)
+            self._wake()
+
+    def publish(self, publication: int, message: bytes) -> None:
+        """The newest parameters; older ones that are still on their way are forgotten."""
+        self._params = (publication, message)
+        self._wake()
+
+    def heartbeats(self) -> dict[int, Heartbeat]:
+        """The newest of each session so far."""
+        return {s: peer.heartbeat for s, peer in list(self._peers.items()) if peer.heartbeat is not None}
+
+    def close(self) -> None:
+        """Commits, ends the thread and closes the sockets."""
+        self._stop = True
+        self._wake()
+        self._thread.join()
+        self._wake_in.close()
+        self._wake_out.close()
+
+    def _wake(self) -> None:
+        with suppress(zmq.Again):  # it is awake already
+            self._wake_in.send(b"", zmq.NOBLOCK)
+
+    # For the thread.
+
+    def _run(self) -> None:
+        poller = zmq.Poller()
+        poller.register(self._sockets.data, zmq.POLLIN)
+        poller.register(self._wake_out, zmq.POLLIN)
+        try:
+            while not self._stop:
+                self._turn(poller)
+            self._commit()
+        except BaseException as error:
+            self._error = error
+            self.arrived.set()
+        finally:
+            self._sockets.close()
+
+    def _turn(self, poller: zmq.Poller) -> None:
+        wait_s = max(0.0, self._dirty_since_s + COMMIT_S - time.monotonic()) if self._dirty_since_s else COMMIT_S
+        events = dict(poller.poll(int(1000 * wait_s) + 1))
+        if self._wake_out in events:
+            for _ in drain(self._wake_out):
+                pass
+        if self._sockets.data in events:
+            self._receive()
+        if self._dirty_since_s and time.monotonic() - self._dirty_since_s >= COMMIT_S:
+            self._commit()
+        self._pass_on()
+
+    def _receive(self) -> None:
+        took = False
+        for _ in range(AT_ONCE):
+            try:
+                parts = self._sockets.data.recv_multipart(zmq.NOBLOCK, copy=False)
+            except zmq.Again:
+                break
+            if len(parts) != 2:
+                self._refuse(f"a message of {len(parts) - 1} parts")
+                continue
+            try:
+                took |= self._hear(parts[0].bytes, parts[1].buffer)
+            except RecordError as error:
+                self._refuse(str(error))
+        if took:
+            self.arrived.set()
+
+    def _hear(self, identity: bytes, data: memoryview) -> bool:
+        """One message; whether it brought a record."""
+        header, arrays = unpack(data)
+        if header["kind"] in ("transition", "begin", "scores"):
+            return self._record(identity, entry_of(header, arrays, self._layout), data)
+        self._message(identity, decode_message(header))
+        return False
+
+    def _record(self, identity: bytes, entry: Entry, data: memoryview) -> bool:
+        peer = self._peers.get(entry.session)
+        if peer is None:
+            self._send(identity, who_are_you(entry.session))
+            return False
+        peer.identity, peer.heard_s = identity, time.monotonic()
+        expected = self._sink.next(entry.session)
+        if entry.number > expected:
+            if peer.asked != expected:
+                self._tell(entry.session, peer, resend=True)
+            return False
+        if not self._sink.append(entry, data):
+            self.duplicates += 1
+            return False
+        self._dirty_since_s = self._dirty_since_s or time.monotonic()
+        if entry.next - peer.told >= STATUS_EVERY:
+            self._tell(entry.session, peer)
+        return True
+
+    def _message(self, identity: bytes, message: Message) -> None:
+        match message:
+            case Hello():
+                self._hello(identity, message)
+            case Heartbeat(session) if session in self._peers:
+                peer = self._peers[session]
+                peer.identity, peer.heartbeat, peer.heard_s, peer.asked = identity, message, time.monotonic(), -1
+                self._gap(session, message.first)
+                self._tell(session, peer)
+                if self._params is not None and peer.acting and message.publication != self._params[0]:
+                    self._published = 0  # lost on its way, or it joined later: say it again
+            case Heartbeat(session):
+                self._send(identity, who_are_you(session))
+            case Bye(session):
+                if session in self._peers:
+                    self._peers[session].acting = False
+            case _:
+                raise RecordError("message: one that only a learner sends")
+
+    def _hello(self, identity: bytes, hello: Hello) -> None:
+        gone = self._peers.get(hello.replaces)
+        if gone is not None:
+            gone.acting = False
+        others = [p for s, p in self._peers.items() if s != hello.session and p.is_live] if hello.acting else []
+        reason = None
+        if any(p.actor_id == hello.actor_id for p in others):
+            reason = f"actor {hello.actor_id} is there already; give this one another --actor-id, or wait till that one is gone"
+        elif others and self._one_actor:
+            reason = f"a run in lockstep takes one actor and has actor {others[0].actor_id}; start it with --online.pace free"
+        if reason is not None:
+            self._send(identity, Refused(hello.session, reason))
+            return
+        self._gap(hello.session, hello.first)
+        expected = self._sink.next(hello.session)
+        peer = Peer(identity, hello.actor_id, hello.acting, time.monotonic(), expected, expected)
+        self._peers[hello.session] = peer
+        self._send(identity, Welcome(self.learner, hello.session, expected, self._recipe))
+        self._dirty_since_s = (
+            self._dirty_since_s or time.monotonic()
+        )  # what stands there already is said to be safe after a sync
+        self._published = 0
+
+    def _gap(self, session: int, first: int) -> None:
+        """Records before `first` exist no more: notes those that never came."""
+        expected = self._sink.next(session)
+        if first > expected:
+            entry = Entry(session, expected, Gap(first, first - expected, "the actor's spool was full"))
+            self._sink.append(entry, encode(entry))
+            self._dirty_since_s = self._dirty_since_s or time.monotonic()
+            self.arrived.set()
+
+    def _commit(self) -> None:
+        self._sink.sync()
+        self._dirty_since_s = 0.0
+        for session, peer in self._peers.items():
+            safe = self._sink.next(session)
+            if safe != peer.safe or peer.told != safe:
+                peer.safe = safe
+                self._tell(session, peer)
+
+    def _pass_on(self) -> None:
+        """Parameters and orders that are new."""
+        now_s = time.monotonic()
+        params = self._params
+        again = self._published != 0 or now_s - self._published_s > REPUBLISH_S
+        if params is not None and params[0] != self._published and again:
+            self._sockets.parameters.send(params[1], zmq.NOBLOCK, copy=False)
+            self._published, self._published_s = params[0], now_s
+        orders = self._orders
+        for session, peer in self._peers.items():
+            if peer.acting and orders.get(session) not in (None, peer.order):
+                self._tell(session, peer)
+
+    def _tell(self, session: int, peer: Peer, resend: bool = False) -> None:
+        expected, order = self._sink.next(session), self._orders.get(session)
+        peer.told, peer.order, peer.asked = expected, order, expected if resend else -1
+        self._send(peer.identity, Status(self.learner, session, expected, peer.safe, resend, order))
+
+    def _send(self, identity: bytes, message: Message) -> None:
+        self._sockets.data.send_multipart([identity, encode_message(message)], zmq.NOBLOCK)
+
+    def _refuse(self, reason: str) -> None:
+        self.refused[reason] += 1
+        if self.refused[reason] == 1:
+            console.print(f"[yellow]dropped: {escape(reason)}[/yellow]")
+
+
+def who_are_you(session: int) -> Status:
+    """Makes an actor say hello: of no learner that it knows."""
+    return Status(0, session, 0, 0, False, None)

@@ -1,0 +1,166 @@
+"""The learner's process: a run whose actors are elsewhere, joined to it by sockets."""
+
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+from launch.orders import Stopwatch
+from launch.receiver import Receiver
+from launch.recipe_files import to_plain
+from launch.runs import console, write_json
+from launch.sockets import Address, LearnerSockets
+from launch.training import Training
+from launch.wire import encode_params
+
+IDLE_S = 0.1  # between two looks where nothing arrives
+PUBLISH_S = 0.05  # between two publications while running free
+GOODBYE_S = 10.0  # for actors to hear that a run is finished
+LOOK_S = 1.0  # between two looks for what an operator removed, and after the actor's process
+RESTARTS = 100  # of an actor that dies; then something is wrong with it
+
+
+class Server:
+    """Runs a training over sockets.
+
+    Args:
+        training: the run.
+        receiver: its end of the wire.
+        watch: looks after what else belongs to the run, once a second.
+    """
+
+    def __init__(self, training: Training, receiver: Receiver, watch: Callable[[], None]) -> None:
+        self.training, self.receiver, self._watch = training, receiver, watch
+        self.waited = Stopwatch()
+        self._published, self._published_s, self._looked_s = 0, 0.0, 0.0
+
+    def run(self) -> None:
+        """Until the plan is carried out and the actors know it."""
+        while not self.training.finished:
+            busy = self.training.work()
+            self._publish()
+            self.receiver.order(self.training.orders(self.receiver.live()))
+            self._look_after()
+            if not busy:
+                with self.waited():
+                    self.receiver.arrived.wait(IDLE_S)
+            self.receiver.arrived.clear()
+        self._say_goodbye()
+
+    def _publish(self) -> None:
+        """The parameters, where they have changed; running free not more often than actors can use them."""
+        training, now_s = self.training, time.monotonic()
+        if training.publication == self._published or training.learner.phase.collect is None:
+            return
+        if training.free and now_s - self._published_s < PUBLISH_S:
+            return
+        phase, now = training.learner.phase_index, training.policy_params()
+        message = encode_params(self.receiver.learner, training.publication, phase, now)
+        self.receiver.publish(training.publication, message)
+        self._published, self._published_s = training.publication, now_s
+
+    def _look_after(self) -> None:
+        now_s = time.monotonic()
+        if now_s - self._looked_s > LOOK_S:
+            self._looked_s = now_s
+            self._watch()
+            if self.training.refresh_tombstones():
+                console.print("the replay was filled again without what an operator removed")
+
+    def _say_goodbye(self) -> None:
+        """Actors learn that the run is finished, deliver what they have, and leave."""
+        until_s = time.monotonic() + GOODBYE_S
+        while (live := self.receiver.live()) and time.monotonic() < until_s:
+            self.training.work()
+            self.receiver.order(self.training.orders(live))
+            self.receiver.arrived.wait(IDLE_S)
+            self.receiver.arrived.clear()
+
+    def pace(self) -> dict[str, Any]:
+        """Which side waited for the other, and what went wrong on the way."""
+        training, beats = self.training, list(self.receiver.heartbeats().values())
+        ledger, learner = training.ledger, training.learner
+        return {
+            "pace": training.recipe.online.pace,
+            "env_steps": ledger.env_steps,
+            "updates": learner.updates,
+            "wall_s": round(training.log.wall_s, 2),
+            "learner_waited_s": round(self.waited.total_s, 2),
+            "actors_waited_s": round(sum(beat.waited_s for beat in beats), 2),
+            "sessions": len(ledger.sessions),
+            "paced_steps": sum(beat.steps for beat in beats),
+            "late_steps": sum(beat.late for beat in beats),
+            "transitions_lost": ledger.lost,
+            "duplicates_dropped": self.receiver.duplicates,
+            "messages_refused": dict(self.receiver.refused),
+        }
+
+
+def serve(training: Training, sockets: LearnerSockets, folder: Path, watch: Callable[[], None] = lambda: None) -> None:
+    """Carries out a run with the actors that join, and leaves `pace.json` in its folder."""
+    recipe = to_plain(training.recipe)
+    layout, one = training.journal.info.layout, not training.free
+    with closing(Receiver(sockets, training.journal, layout, recipe, one)) as receiver:
+        server = Server(training, receiver, watch)
+        try:
+            server.run()
+        finally:
+            write_json(folder / "pace.json", server.pace())
+
+
+class Child:
+    """An actor in a process of its own beside the learner, started again where something kills it.
+
+    Args:
+        address: of the learner.
+        folder: of the actor; its spool and what it writes to the terminal are there.
+    """
+
+    def __init__(self, address: Address, folder: Path) -> None:
+        folder.mkdir(parents=True, exist_ok=True)
+        self._log = folder / "log.txt"
+        self._command = [sys.executable, "-m", "launch.cli", "actor", "--connect", str(address), "--out", str(folder)]
+        self._command += ["--parent-pid", str(os.getpid())]
+        self.restarts = 0
+        self._start()
+
+    def _start(self) -> None:
+        with open(self._log, "a") as log:
+            # Its own session: Ctrl-C reaches the learner, which ends the actor in order.
+            self._process = subprocess.Popen(
+                self._command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True
+            )
+
+    def watch(self) -> None:
+        """Starts it again where a signal ended it. Raises `RuntimeError` with its own words where it gave up."""
+        code = self._process.poll()
+        if code is None or code == 0:
+            return
+        if code > 0 or self.restarts >= RESTARTS:
+            words = self._log.read_text().strip().splitlines() or ["nothing"]
+            raise RuntimeError(f"the actor ended with exit code {code}, see {self._log}; it said: {words[-1]}")
+        self.restarts += 1
+        console.print(f"[yellow]the actor was killed by signal {-code} and is started again[/yellow]")
+        self._start()
+
+    def close(self) -> None:
+        """Lets it leave, or ends it."""
+        try:
+            self._process.wait(GOODBYE_S if sys.exc_info()[0] is None else 0)
+        except subprocess.TimeoutExpired:
+            self._process.terminate()
+            self._process.wait()
+
+
+def serve_with_actor(training: Training, folder: Path) -> None:
+    """Carries out a run with one actor of its own, in a process beside this one."""
+    size = training.journal.info.layout.max_bytes
+    with (
+        closing(LearnerSockets(Address("127.0.0.1", 0), None, size)) as sockets,
+        closing(Child(sockets.address, folder / "actor")) as child,
+    ):
+        serve(training, sockets, folder, child.watch)

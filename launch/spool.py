@@ -1,0 +1,169 @@
+"""The actor's spool: what it has told and the learner has not yet made safe, on disk, one stream per session."""
+
+import fcntl
+import os
+import shutil
+import threading
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Literal
+
+from agent.replay.record import Entry, Layout, decode, encode
+from agent.replay.stream import StreamReader, StreamWriter
+
+Full = Literal["stop", "drop"]
+SEGMENT_BYTES = 16 << 20  # what is safe is deleted by whole segments
+PER_LIMIT = 8  # a spool has at least so many segments when it is full, so that a small part is dropped at a time
+
+
+class SpoolFull(RuntimeError):
+    """The limit is reached and nothing may be dropped."""
+
+
+class Outgoing:
+    """A session's stream on its way out. Its methods may be called from two threads: one appends, the other sends.
+
+    Args:
+        folder: of the stream.
+        session: its number.
+        segment_bytes: see `StreamWriter`.
+    """
+
+    def __init__(self, folder: Path, session: int, segment_bytes: int) -> None:
+        self.folder, self.session = folder, session
+        self._lock = threading.Lock()
+        self._writer = StreamWriter(folder, segment_bytes)
+        self.reader = StreamReader(folder, self._writer.first)
+
+    @property
+    def first(self) -> int:
+        """The oldest record that still exists."""
+        return self._writer.first
+
+    @property
+    def next(self) -> int:
+        """The record that will be told next."""
+        return self._writer.next
+
+    @property
+    def nbytes(self) -> int:
+        return self._writer.nbytes
+
+    def append(self, entry: Entry, record: bytes) -> None:
+        """Appends a record. Raises `OSError` where the disk does not take it."""
+        step = getattr(entry.event, "ends_episode", True)
+        with self._lock:
+            self._writer.append(entry.number, record, entry.next, step)
+
+    def sync(self) -> None:
+        """Makes what was appended last."""
+        with self._lock:
+            self._writer.sync()
+
+    def drop_before(self, number: int) -> None:
+        """Deletes what is safe, by whole segments."""
+        with self._lock:
+            self._writer.drop_before(number)
+
+    def drop_oldest(self) -> int:
+        """Deletes the oldest segment but the last; returns how many records went."""
+        with self._lock:
+            gone = self._writer.drop_oldest()
+        return 0 if gone is None else gone[1] - gone[0]
+
+    def close(self) -> None:
+        with self._lock:
+            self._writer.close()
+        self.reader.close()
+
+    def delete(self) -> None:
+        """Closes it and deletes its files: all of it is safe."""
+        self.close()
+        shutil.rmtree(self.folder)
+
+
+class Spool:
+    """Keeps records until the learner has them in its journal.
+
+    Args:
+        folder: made where it is not there; one process at a time.
+        limit_bytes: of all that is kept.
+        full: what happens at the limit: `stop` raises `SpoolFull`, `drop` deletes the oldest records and counts them.
+
+    Attributes:
+        old: streams that earlier sessions left, oldest first.
+        dropped: records deleted unsent.
+
+    Raises:
+        ValueError: another process uses the folder.
+    """
+
+    def __init__(self, folder: Path, limit_bytes: int, full: Full) -> None:
+        folder.mkdir(parents=True, exist_ok=True)
+        self.folder, self._limit_bytes, self._full = folder, limit_bytes, full
+        self._lock_file = os.open(folder / "lock", os.O_WRONLY | os.O_CREAT, 0o644)
+        try:
+            fcntl.flock(self._lock_file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            os.close(self._lock_file)
+            raise ValueError(f"spool {folder}: another actor uses it; give this one its own --out") from error
+        self._segment_bytes = min(SEGMENT_BYTES, max(limit_bytes // PER_LIMIT, 1))
+        names = sorted(path.name for path in folder.iterdir() if path.is_dir())
+        self.old = [Outgoing(folder / name, int(name[5:], 16), self._segment_bytes) for name in names]
+        self._count = int(names[-1][:4]) + 1 if names else 0
+        self._layout: Layout | None = None
+        self._current: Outgoing | None = None
+        self.dropped = 0
+
+    def begin(self, session: int, layout: Layout) -> Outgoing:
+        """The stream of a new session, whose records must fit the layout."""
+        name = f"{self._count:04d}-{session:016x}"
+        self._layout, self._current = layout, Outgoing(self.folder / name, session, self._segment_bytes)
+        return self._current
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes on disk."""
+        return sum(stream.nbytes for stream in self._streams)
+
+    @property
+    def _streams(self) -> Sequence[Outgoing]:
+        return [*self.old, *([] if self._current is None else [self._current])]
+
+    def append(self, entry: Entry) -> None:
+        """Keeps an entry of the session that was begun.
+
+        Raises:
+            SpoolFull: the limit is reached, and the policy is to stop.
+            RecordError: the entry is none that a learner would take.
+            OSError: the disk does not take it.
+        """
+        assert self._current is not None
+        assert self._layout is not None
+        record = encode(entry)
+        decode(record, self._layout)  # what a learner would refuse must not get in: it could never be delivered
+        while self.nbytes + len(record) > self._limit_bytes:
+            if self._full == "stop":
+                raise SpoolFull(
+                    f"spool {self.folder}: its limit of {self._limit_bytes >> 20} MB is reached; start the learner, then this "
+                    "actor again with the same --out, or raise --spool-mb"
+                )
+            gone = next((n for stream in self._streams if (n := stream.drop_oldest())), 0)
+            self.dropped += gone
+            if not gone:
+                break  # the segment being written is larger than the limit: it is kept whole
+        self._current.append(entry, record)
+
+    def done(self, stream: Outgoing) -> None:
+        """All of a stream is safe: deletes it."""
+        stream.delete()
+        if stream in self.old:
+            self.old.remove(stream)
+        else:
+            self._current = None
+
+    def close(self) -> None:
+        """Closes all files."""
+        for stream in self._streams:
+            stream.close()
+        os.close(self._lock_file)

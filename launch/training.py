@@ -1,0 +1,273 @@
+"""A fine-tuning run as the learner sees it: whatever the journal holds is put into the replay, learned from, and counted.
+
+There is one way in. Entries are read from the journal whether an actor appended them a moment ago or before the last three
+restarts, so a run that is taken up again does with the rest of its journal what it would have done when it arrived.
+"""
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from agent.policy import SAMPLE, PolicyParams, policy_params
+from agent.replay.journal import Journal, JournalReader
+from agent.replay.record import Begin, Entry, Gap, Scores, Step
+from agent.types import Transition
+from launch.checkpoint import Checkpoints
+from launch.learner import OFFLINE_BLOCK, Learner
+from launch.ledger import Episode, Ledger
+from launch.orders import AT_ANY, Governor, Order
+from launch.recipe_files import to_plain
+from launch.recipes import FinetuneRecipe
+from launch.runs import RunLog
+
+SAVE_EVERY_S = 30.0  # seconds of learning that an interruption may cost; it costs no data
+READ_AT_ONCE = 512  # entries between two looks at the clock
+
+
+def read_tombstones(folder): return frozenset()
+
+
+class Training:
+    """Learns from a journal that grows, gives orders to actors, and saves itself.
+
+    Args:
+        recipe: of the run.
+        learner: at the beginning of its plan.
+        journal: of the run; others may append to it.
+        checkpoints: of the run; the newest is taken up.
+        log: of the run, rewound to that checkpoint.
+    """
+
+    def __init__(
+        self, recipe: FinetuneRecipe, learner: Learner, journal: Journal, checkpoints: Checkpoints, log: RunLog
+    ) -> None:
+        self.recipe, self.learner, self.journal, self.checkpoints, self.log = recipe, learner, journal, checkpoints, log
+        self.free = recipe.online.pace == "free"
+        self.ledger = Ledger()
+        self.publication = 1
+        self._pending: list[tuple[Transition, bool]] = []  # and whether it may be learned from
+        self._order: Order | None = None
+        self._block, self._saved_s = 0, log.wall_s
+        self._removed: frozenset[tuple[int, int]] = frozenset()
+        self._reader = JournalReader(journal.folder)
+        self._restore()
+        self._advance()
+
+    @property
+    def finished(self) -> bool:
+        """Whether the plan is carried out and its last evaluation made."""
+        return self._complete and not self._pending and not self._evaluation()
+
+    def work(self) -> bool:
+        """Takes what is new in the journal and learns what is due; False where there was nothing to do."""
+        entries = self._reader.read(READ_AT_ONCE)
+        for entry in entries:
+            self._take(entry)
+        learned = False
+        if self.free:
+            self._absorb()
+            learned = self._learn(self._may_learn())
+        if self.log.wall_s - self._saved_s >= SAVE_EVERY_S and not self._pending:
+            self.save(finished=False)
+        return bool(entries) or learned
+
+    def orders(self, live: Mapping[int, int]) -> dict[int, Order]:
+        """What the actors that are there are to do, by session; in lockstep only the newest has anything to do.
+
+        Args:
+            live: by session, the place in its stream at which the actor waits for an order; -1 where it does not wait.
+        """
+        sessions = [s for s in self.ledger.sessions if s in live]
+        if self.free:
+            go, due = int(self._may_act()), self._evaluation()
+            examiner = min(sessions, key=lambda s: self.ledger.sessions[s].actor_id, default=None)
+            return {s: self._order_of(s, steps=go, evaluation=due if s == examiner else 0) for s in sessions}
+        current = self.ledger.current
+        if current not in live or current is None:
+            return {}
+        if self._pending and live[current] == self.ledger.positions[current]:
+            self._absorb()  # it waits, so its block is over, whatever made it shorter than was ordered
+        order = self._lockstep(current)
+        return {} if order is None else {current: order}
+
+    def policy_params(self) -> PolicyParams:
+        """What actors need now."""
+        return self.learner.policy_params()
+
+    def save(self, finished: bool) -> None:
+        """Saves all that the journal does not hold, as one unit, with the place in the journal that it belongs to."""
+        self.journal.sync()
+        numbers = {
+            **self.learner.numbers(),
+            "finished": finished,
+            "wall_s": self.log.wall_s,
+            "rows": dict(self.log.rows),
+        }
+        numbers |= {"positions": {str(session): n for session, n in self.ledger.positions.items()}}
+        numbers |= {"env_steps": self.ledger.env_steps, "publication": self.publication}
+        meta = meta_of(self.recipe, self.recipe.online.method, self.learner, numbers)
+        self.checkpoints.save({"state": self.learner.state}, saved_policy(self.learner), meta)
+        self._saved_s = self.log.wall_s
+
+    def refresh_tombstones(self) -> bool:
+        """Fills the replay again where an operator removed an episode or put one back; whether that was so."""
+        if self._pending or self._removed == (now := read_tombstones(self.journal.folder)):
+            return False
+        self._removed = now
+        self._refill(dict(self.ledger.positions))
+        return True
+
+    def close(self) -> None:
+        """Closes the reader."""
+        self._reader.close()
+
+    def _take(self, entry: Entry) -> None:
+        """One entry: noted, logged, and in lockstep learned from where it ends a block."""
+        episode = self._note(entry, self._absorb)
+        match entry.event:
+            case Step():
+                mine = sum(t.session == entry.session for t, _ in self._pending)
+                if not self.free and entry.session == self.ledger.current and (episode or mine >= self._block):
+                    self._absorb()
+            case Scores(_, _, scores):
+                self.log.scored(self.ledger.env_steps, scores)
+                self._order = None
+            case Begin():
+                self._order = None
+        if episode is not None:
+            self.log.episode(self.ledger.env_steps, episode)
+
+    def _note(self, entry: Entry, flush: Callable[[], None]) -> Episode | None:
+        """Counts an entry and closes the episodes that it cuts; `flush` first puts what is pending into the replay."""
+        ring = self.learner.ring
+        if not isinstance(entry.event, Step):
+            flush()
+        if isinstance(entry.event, Begin):
+            for session in self.ledger.sessions_of(entry.event.actor_id if self.free else None):
+                ring.abandon(session)
+        elif isinstance(entry.event, Gap | Scores):
+            ring.abandon(entry.session)
+        episode = self.ledger.take(entry)
+        if isinstance(entry.event, Step):
+            self._pending.append((entry.event.transition, not self._is_removed(entry)))
+        return episode
+
+    def _is_removed(self, entry: Entry) -> bool:
+        return (entry.session, self.ledger.sessions[entry.session].episodes - 1) in self._removed
+
+    def _absorb(self) -> None:
+        """Puts what is pending into the replay, phase by phase, and in lockstep learns from it."""
+        learner = self.learner
+        while self._pending:
+            count = len(self._pending) if learner.is_last_phase else min(len(self._pending), learner.remaining)
+            now, self._pending = self._pending[:count], self._pending[count:]
+            learner.ingest([t for t, kept in now if kept], len(now))
+            due = learner.owed if not self.free or learner.remaining <= 0 else 0
+            if not self._learn(due):
+                self._tell({})
+            self._advance()
+
+    def _learn(self, steps: int) -> bool:
+        if steps < 1:
+            return False
+        metrics = self.learner.learn(steps)
+        self.publication += 1
+        self._tell(metrics)
+        return True
+
+    def _tell(self, metrics: Mapping[str, Any]) -> None:
+        self.log.trained(self.learner.phase.name, self.ledger.env_steps, self.learner.updates, dict(metrics))
+
+    def _advance(self) -> None:
+        """Enters the phases that are due, carries out those without an actor, and plans the next block."""
+        learner = self.learner
+        while learner.remaining <= 0 and not learner.is_last_phase:
+            learner.enter_next()
+            self.publication += 1
+            while not learner.phase.env_steps and learner.remaining > 0:
+                self._learn(min(OFFLINE_BLOCK, learner.remaining))
+        self._order, self._block = None, min(self.recipe.online.block, max(learner.remaining, 0))
+
+    @property
+    def _complete(self) -> bool:
+        return self.learner.is_last_phase and self.learner.remaining <= 0 and self.learner.owed <= 0
+
+    def _evaluation(self) -> int:
+        """The number of the evaluation that is due, 0 for none."""
+        last, now, every = self.ledger.last_score, self.ledger.env_steps, self.recipe.evaluation.every_env_steps
+        due = last is None or (last != now if self._complete else last // every != now // every)
+        return self.ledger.evaluations + 1 if due else 0
+
+    def _lockstep(self, session: int) -> Order | None:
+        """The order for the block that begins here; the one already given while it is carried out."""
+        if self._order is None and not self._pending:
+            evaluation = self._evaluation()
+            if evaluation and (self._complete or not self.ledger.sessions[session].steps):
+                self._order = self._order_of(session, evaluation=evaluation)
+            else:
+                self._order = self._order_of(session, steps=self._block)
+        return self._order
+
+    def _order_of(self, session: int, steps: int = 0, evaluation: int = 0) -> Order:
+        return Order(
+            publication=self.publication,
+            phase=self.learner.phase_index,
+            after=AT_ANY if self.free else self.ledger.positions[session],
+            steps=steps,
+            evaluation=evaluation,
+            finished=self.finished,
+            place=self.ledger.sessions[session].place,
+        )
+
+    def _may_learn(self) -> int:
+        learner, phase = self.learner, self.learner.phase
+        if phase.method is None or not phase.env_steps:
+            return 0
+        governor = Governor(phase.utd, self.recipe.online.tolerance)
+        block = self.recipe.online.block
+        return governor.may_learn(learner.phase_env_steps, learner.phase_updates, phase.env_steps, block)
+
+    def _may_act(self) -> bool:
+        learner, phase = self.learner, self.learner.phase
+        if self._complete or phase.collect is None:
+            return False
+        governor = Governor(phase.utd, self.recipe.online.tolerance)
+        return phase.method is None or governor.may_act(learner.phase_env_steps, learner.phase_updates)
+
+    def _restore(self) -> None:
+        if self.checkpoints.newest is None:
+            return
+        meta = self.checkpoints.meta()
+        while self.learner.phase_index < meta["phase"]:
+            self.learner.enter_next()
+        state = self.checkpoints.arrays({"state": self.learner.state})["state"]
+        self.learner.restore(state, meta)
+        self.publication = meta["publication"]
+        self._removed = read_tombstones(self.journal.folder)
+        self._refill({int(session): n for session, n in meta["positions"].items()})
+
+    def _refill(self, positions: Mapping[int, int]) -> None:
+        """Fills replay and ledger from the beginning of the journal to `positions`, without what an operator removed."""
+        ring, self.ledger = self.learner.ring, Ledger()
+        ring.begin_at(0)
+        self._reader.close()
+        self._reader = JournalReader(self.journal.folder)
+        while entries := self._reader.read(READ_AT_ONCE, until=positions):
+            for entry in entries:
+                self._note(entry, self._add_pending)
+            self._add_pending()
+
+    def _add_pending(self) -> None:
+        self.learner.ring.add([t for t, _ in self._pending])
+        self._pending = []
+
+
+def meta_of(recipe: Any, method: str, learner: Learner, numbers: Mapping[str, Any]) -> dict[str, Any]:
+    """What a checkpoint says of itself; its version counts the minibatches behind the policy, pre-training included."""
+    version = int(learner.state.update_count)
+    return {"task": recipe.task, "learning": to_plain(recipe.learning), "method": method, "version": version, **numbers}
+
+
+def saved_policy(learner: Learner) -> dict[str, Any]:
+    """The policy part of a checkpoint."""
+    now = policy_params(learner.state, SAMPLE)
+    return {"params": now.params, "normalizer": {"mean": now.normalizer.mean, "std": now.normalizer.std}}

@@ -1,0 +1,202 @@
+"""What learner and actor say to each other: single-part messages of the form of `agent.replay.record`, never pickle.
+
+| from the actor | | from the learner | |
+|---|---|---|---|
+| `hello` | which stream comes, and from where | `welcome` | where to go on in it, and the run's recipe |
+| records | the stream, each numbered | `status` | how far it is received and safe; the order |
+| `heartbeat` | how the actor fares | `refused` | why this actor may not act |
+| `bye` | it has nothing left to tell | parameters | on the other socket, the newest only |
+
+A message has one part because a conflated socket keeps only whole parts, and because libzmq's size limit holds for a part: a
+message of many parts would be gathered in memory before anyone could refuse it.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import cattrs
+import jax
+import numpy as np
+from flax.traverse_util import flatten_dict, unflatten_dict
+
+from agent.adopt import init_group
+from agent.policy import PolicyParams
+from agent.replay.record import ArraySpec, RecordError, pack
+from agent.types import Nets, Normalizer, Phase
+from launch.orders import Order
+from launch.recipe_files import structure, to_plain
+
+HEARTBEAT_S = 0.5
+SILENCE_S = 3.0  # after so long without a word the other side counts as away
+
+
+@dataclass(frozen=True)
+class Hello:
+    """A stream comes.
+
+    Attributes:
+        session: its number.
+        actor_id: whose.
+        replaces: the session that this actor's process had before, which is over for certain; 0 for none.
+        first: the oldest record that still exists.
+        acting: whether the session goes on; otherwise it is only delivered.
+    """
+
+    session: int
+    actor_id: int
+    replaces: int
+    first: int
+    acting: bool
+
+
+@dataclass(frozen=True)
+class Heartbeat:
+    """How an actor fares.
+
+    Attributes:
+        session: its number.
+        waiting: the place in its stream at which it waits for an order, -1 where it does not wait.
+        first: the oldest record that it still has.
+        publication: of the parameters that it holds; 0 for none.
+        waited_s: time for which the learner made it wait.
+        steps, late: paced control steps, and those of them that came late.
+        dropped: records that a full spool lost.
+    """
+
+    session: int
+    waiting: int
+    first: int
+    publication: int
+    waited_s: float
+    steps: int
+    late: int
+    dropped: int
+
+
+@dataclass(frozen=True)
+class Bye:
+    """An actor ends its session and has nothing left to tell."""
+
+    session: int
+
+
+@dataclass(frozen=True)
+class Welcome:
+    """The answer to a hello: which learner this is, where the stream goes on, and what the run is."""
+
+    learner: int
+    session: int
+    next: int
+    recipe: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Status:
+    """Where a session stands.
+
+    Attributes:
+        learner: number of the learner's process; another one knows nothing of what was on its way.
+        session: whose.
+        next: the record that the learner expects.
+        safe: records before this one are in the journal and on the disk.
+        resend: whether something was lost on the way, so that the stream must go on from `next`.
+        order: what the actor is to do; None while the learner has no wish yet.
+    """
+
+    learner: int
+    session: int
+    next: int
+    safe: int
+    resend: bool
+    order: Order | None
+
+
+@dataclass(frozen=True)
+class Refused:
+    """Why an actor may not act, in a sentence."""
+
+    session: int
+    reason: str
+
+
+Message = Hello | Heartbeat | Bye | Welcome | Status | Refused
+KINDS: dict[str, type] = {kind.__name__.lower(): kind for kind in (Hello, Heartbeat, Bye, Welcome, Status, Refused)}
+
+
+def encode_message(message: Message) -> bytes:
+    """The bytes of a message."""
+    return pack({"kind": type(message).__name__.lower(), **to_plain(message)}, {})
+
+
+def decode_message(header: Mapping[str, Any]) -> Message:
+    """The message of an unpacked header. Raises `RecordError` where it is none."""
+    kind = KINDS.get(header["kind"])
+    if kind is None:
+        raise RecordError(f"message: unknown kind {header['kind']!r}")
+    plain = {name: value for name, value in header.items() if name not in ("kind", "version", "arrays")}
+    try:
+        return structure(plain, kind)
+    except (cattrs.BaseValidationError, ValueError, TypeError) as error:
+        raise RecordError(f"message: a {header['kind']} that does not read ({type(error).__name__})") from error
+
+
+def encode_params(learner: int, publication: int, phase: int, now: PolicyParams) -> bytes:
+    """Policy parameters as one message."""
+    header = {"kind": "parameters", "learner": learner, "publication": publication, "phase": phase}
+    tree = {"params": now.params, "mean": now.normalizer.mean, "std": now.normalizer.std}
+    arrays = {name: np.asarray(x) for name, x in flatten_dict(tree, sep="/").items()}
+    return pack({**header, "policy_version": now.version}, arrays)
+
+
+@dataclass(frozen=True)
+class Published:
+    """Policy parameters as they arrived: from which learner, the how-manieth, for which phase."""
+
+    learner: int
+    publication: int
+    phase: int
+    now: PolicyParams
+
+
+def decode_params(
+    header: Mapping[str, Any], arrays: Mapping[str, np.ndarray], specs: Mapping[int, Mapping[str, ArraySpec]]
+) -> Published:
+    """Parameters out of an unpacked message.
+
+    Args:
+        specs: dtypes and shapes of all arrays, by phase.
+
+    Raises:
+        RecordError: the message holds other arrays than the phase's behaviour names.
+    """
+    names = ("learner", "publication", "phase", "policy_version")
+    if header["kind"] != "parameters" or not all(type(header.get(name)) is int for name in names):
+        raise RecordError("parameters: the message does not say which they are")
+    found = {name: (x.dtype.str, x.shape) for name, x in arrays.items()}
+    want = specs.get(header["phase"])
+    if want is None or found != want:
+        wrong = sorted(n for n in {*found, *(want or {})} if want is None or found.get(n) != want.get(n))
+        raise RecordError(f"parameters: {(wrong or ['phase'])[0]} is not what phase {header['phase']} of the run has")
+    tree = unflatten_dict(dict(arrays), sep="/")
+    now = PolicyParams(tree["params"], Normalizer(tree["mean"], tree["std"]), header["policy_version"])
+    return Published(header["learner"], header["publication"], header["phase"], now)
+
+
+def params_specs(
+    nets: Nets, phases: tuple[Phase, ...], obs: Mapping[str, tuple[int, ...]]
+) -> dict[int, dict[str, ArraySpec]]:
+    """What parameter messages of a run hold, by phase: the groups that its behaviour names, and the normaliser."""
+    specs = {}
+    for number, phase in enumerate(phases):
+        if phase.collect is None:
+            continue
+        groups = {
+            g: jax.eval_shape(lambda key, g=g: init_group(nets, g, key), jax.random.key(0))
+            for g in phase.collect.groups
+        }
+        flat = {name: ("<f4", tuple(x.shape)) for name, x in flatten_dict({"params": groups}, sep="/").items()}
+        specs[number] = flat | {
+            f"{part}/{name}": ("<f4", shape) for part in ("mean", "std") for name, shape in obs.items()
+        }
+    return specs
