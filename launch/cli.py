@@ -52,6 +52,9 @@ FINETUNE = FinetuneRecipe(
 )
 
 
+ACTING = Acting()
+
+
 @app.command
 def collect(
     out: Out, recipe: Annotated[CollectRecipe, Flat] = COLLECT, resume: Resume = False, json: Json = False
@@ -128,7 +131,7 @@ def learner(
 def actor(
     connect: str,
     out: Annotated[Path, tyro.conf.arg(help="Folder for what is not delivered yet; keep it between starts.", metavar="DIR")],
-    acting: Annotated[Acting, Flat] = Acting(),
+    acting: Annotated[Acting, Flat] = ACTING,
     keys: Path | None = None,
     learner_name: str | None = None,
     json: Json = False,

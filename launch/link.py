@@ -158,6 +158,9 @@ class Link:
         self._stop = True
         self._wake()
         self._thread.join()
+        for delivery in self._deliveries:
+            if delivery.complete:
+                self._spool.done(delivery.stream)
         self._wake_in.close()
         self._wake_out.close()
 
@@ -285,6 +288,7 @@ class Link:
         if now_s - self._said_s < (HEARTBEAT_S if self._greeted else HEARTBEAT_S / 5):
             return
         self._said_s = now_s
+        self._sockets.keep_connected()
         if self._greeted and head is not None:
             self._heartbeat(head)
         elif head is not None:

@@ -212,7 +212,7 @@ def _bind_pair(data: zmq.Socket, parameters: zmq.Socket, address: Address) -> Ad
             except ValueError:
                 if address.port:
                     raise
-        data.unbind(data.get(zmq.LAST_ENDPOINT))
+        data.unbind(data.get_string(zmq.LAST_ENDPOINT))
     raise ValueError(f"learner found no two free ports in a row on {address.host}; give a port")
 
 
@@ -225,9 +225,9 @@ def _bind(socket: zmq.Socket, address: Address) -> Address:
                 f"learner at {address}: the port is in use; stop what listens there, or bind another"
             ) from error
         raise ValueError(
-            f"learner cannot listen at {address} ({os.strerror(error.errno)}); give an address of this machine"
+            f"learner cannot listen at {address} ({os.strerror(error.errno or 0)}); give an address of this machine"
         ) from error
-    return replace(address, port=int(socket.get(zmq.LAST_ENDPOINT).rpartition(b":")[2]))
+    return replace(address, port=int(socket.get_string(zmq.LAST_ENDPOINT).rpartition(":")[2]))
 
 
 class ActorSockets(Sockets):

@@ -68,7 +68,7 @@ class SegmentIndex:
     next: int
     nbytes: int = 0
     episodes: list[Span] = field(default_factory=list)
-    chain: Chain = field(default_factory=Chain)
+    chain: Chain = field(default_factory=Chain, compare=False)
 
     def after(self, head: dict[str, Any]) -> Chain:
         """The chain after a record of this header. Raises `RecordError` for a malformed one."""
