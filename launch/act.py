@@ -140,4 +140,9 @@ def rate(metronome: Metronome) -> Mapping[str, Any]:
     if not periods:
         return {"late_steps": 0}
     p50, p99 = (1000 * periods[min(int(share * len(periods)), len(periods) - 1)] for share in (0.5, 0.99))
-    return {"late_steps": metronome.late, "period_p50_ms": round(p50, 2), "period_p99_ms": round(p99, 2)}
+    return {
+        "late_steps": metronome.late,
+        "period_p50_ms": round(p50, 2),
+        "period_p99_ms": round(p99, 2),
+        "period_max_ms": round(1000 * periods[-1], 2),
+    }

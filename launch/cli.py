@@ -12,11 +12,12 @@ from rich.table import Table
 
 from agent.replay.dataset import Dataset
 from launch import bench as benches
-from launch import catalogue
+from launch import bench_outage, bench_wire, catalogue
 from launch.act import Acting, act
 from launch.evaluate import MODES
 from launch.finetune import finetune_stage, learner_stage
-from launch.keys import default_folder, load_keys
+from launch.journal_tools import What, look_after
+from launch.keys import default_folder, load_keys, make_keys, trust
 from launch.recipe_files import Recipe, read_recipe
 from launch.recipes import CollectRecipe, FinetuneRecipe, PretrainRecipe, RehearseRecipe
 from launch.rehearse import PRESETS
@@ -121,7 +122,7 @@ def learner(
         keys: Folder of this machine's keys, see `segue keys`; without it, loopback speaks in the clear.
     """
     address = parse_address(bind)
-    trusted = None if keys is None and not default_folder().exists() else load_keys(keys or default_folder())
+    trusted = None if keys is None and address.is_loopback else load_keys(keys or default_folder())
     with progress_bar() as progress:
         learner_stage(with_bridge_settings(recipe), out, progress, resume, address, trusted)
     _show_curve(out, json)
@@ -130,7 +131,9 @@ def learner(
 @app.command
 def actor(
     connect: str,
-    out: Annotated[Path, tyro.conf.arg(help="Folder for what is not delivered yet; keep it between starts.", metavar="DIR")],
+    out: Annotated[
+        Path, tyro.conf.arg(help="Folder for what is not delivered yet; keep it between starts.", metavar="DIR")
+    ],
     acting: Annotated[Acting, Flat] = ACTING,
     keys: Path | None = None,
     learner_name: str | None = None,
@@ -162,12 +165,25 @@ def keys(
         peer: NAME and KEY of a machine to trust.
         folder: Where they are.
     """
-    show(json, keys_command(what, peer, folder or default_folder()))
+    folder = folder or default_folder()
+    if len(peer) != (2 if what == "trust" else 0):
+        raise ValueError(
+            "segue keys: give `make`, `show`, or `trust NAME KEY` with the key that `show` says on the other machine"
+        )
+    if what == "make":
+        make_keys(folder)
+    elif what == "trust":
+        trust(folder, *peer)
+    own = load_keys(folder)
+    trusted = {name: key.decode() for name, key in own.trusted.items()}
+    key = own.public.decode()
+    facts = {"folder": str(folder), "public key": key, "trusted": trusted}
+    show(json, facts if json else {**facts, "on the other machine": f"segue keys trust NAME '{key}'"})
 
 
 @app.command
 def journal(
-    what: Annotated[Literal["show", "verify", "repair", "discard", "restore"], tyro.conf.Positional],
+    what: Annotated[What, tyro.conf.Positional],
     folder: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="DIR")],
     episode: str | None = None,
     reason: str = "",
@@ -182,7 +198,7 @@ def journal(
         episode: SESSION:NUMBER, as `show` names it.
         reason: Why it is discarded, kept with it.
     """
-    ok, facts = journal_command(what, folder, episode, reason)
+    ok, facts = look_after(what, folder, episode, reason)
     show(json, facts)
     if not ok:
         sys.exit(EXIT_FAILED)
@@ -326,19 +342,24 @@ def tasks(json: Json = False) -> None:
 
 @app.command
 def bench(
-    what: Annotated[Literal["update", "sim"], tyro.conf.Positional],
+    what: Annotated[Literal["update", "sim", "wire", "outage"], tyro.conf.Positional],
     repeats: int = 5,
     json: Json = False,
 ) -> None:
     """Measure speed beside its ceiling.
 
     Args:
-        what: `update`: gradient steps per second and GFLOP/s. `sim`: control steps per second of the twin.
+        what: `update`: gradient steps per second and GFLOP/s. `sim`: control steps per second of the twin. `wire`: transitions
+            per second from actor to learner, and how late parameters come. `outage`: whether an actor holds its rate while
+            the learner is away for a minute.
         repeats: Measurements of each figure; the median is shown.
     """
     if repeats < 1:
         raise ValueError(f"--repeats {repeats}: give at least 1")
-    show(json, benches.update(repeats) if what == "update" else benches.sim(repeats))
+    measure = {"update": benches.update, "sim": benches.sim, "wire": bench_wire.wire, "outage": bench_outage.outage}[
+        what
+    ]
+    show(json, measure(repeats))
 
 
 def main() -> None:

@@ -157,10 +157,14 @@ class Doorkeeper:
         self._keys = keys
         self.newest_refusal: str | None = None
         door = context.socket(zmq.REP)
-        door.set(zmq.LINGER, 0)
-        door.bind(ZAP_ENDPOINT)
         self._thread = threading.Thread(target=self._run, args=(door,), name="doorkeeper", daemon=True)
-        self._thread.start()
+        try:
+            door.set(zmq.LINGER, 0)
+            door.bind(ZAP_ENDPOINT)
+            self._thread.start()
+        except BaseException:
+            door.close(0)
+            raise
 
     def join(self) -> None:
         """Returns when the thread has ended."""

@@ -167,9 +167,8 @@ class Link:
     def _ready(self) -> tuple[Order, PolicyParams]:
         assert self._order is not None
         assert self._published is not None
-        if self._now is None:
-            self._now = jax.tree.map(jnp.asarray, self._published.now)
-        return self._order, self._now
+        now = self._now = self._now or jax.tree.map(jnp.asarray, self._published.now)
+        return self._order, now
 
     def _await(self, ready: Callable[[], bool], what: str) -> None:
         """Waits for a condition, with the lock held, as long as the learner is heard or patience lasts."""

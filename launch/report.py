@@ -6,7 +6,7 @@ from typing import Any
 
 from launch.markup import esc, key, num, share, small, table, tr
 from launch.plots import STYLE, Curve, success_curves
-from launch.report_sections import COLOUR, data, faults, inside, provenance, shrunk, trials, videos
+from launch.report_sections import COLOUR, data, faults, inside, pace, provenance, shrunk, trials, videos
 from launch.run_folder import METHODS, MODES, NUMBER, STAGES, Run, check_alike, read_run
 
 # WSRL (Zhou et al.), Table 1: a real arm, 20 initial poses.
@@ -58,6 +58,7 @@ def page(runs: Sequence[Run], out: Path) -> str:
         "Data": data(runs),
         "What was shrunk": shrunk(runs),
         "Faults": faults(runs),
+        "Learner and actor": pace(runs),
         "Recipe and versions": provenance(runs),
     }
     links = "".join(f'<a href="#s{i}">{name}</a>' for i, name in enumerate(sections))

@@ -155,6 +155,38 @@ def faults(runs: Sequence[Run]) -> str:
     )
 
 
+def pace(runs: Sequence[Run]) -> str:
+    """Which side of learner and actor waited for the other, and what was lost or refused on the way."""
+    rows = []
+    for run in runs:
+        for method, facts in run.pace.items():
+            waited = [f"{facts[name]:,.1f} s" for name in ("wall_s", "learner_waited_s", "actors_waited_s")]
+            lost = [num(facts[name]) for name in ("sessions", "transitions_lost", "duplicates_dropped")]
+            refused = num(sum(facts["messages_refused"].values()))
+            name = f"{run.label}, {METHODS[method]}"
+            ratio = share(facts["updates"] / max(facts["env_steps"], 1))
+            rows.append(tr([esc(name), esc(facts["pace"]), ratio, *waited, *lost, refused]))
+    if not rows:
+        return "<p>Learner and actor took turns in one process: neither could wait, and there was no wire to lose anything.</p>"
+    head = [
+        "",
+        "pace",
+        "updates per step",
+        "in all",
+        "learner waited",
+        "actors waited",
+        "sessions",
+        "lost",
+        "again",
+        "refused",
+    ]
+    return table(head, rows) + (
+        '<p class="note">In lockstep the two take turns, so one always waits; running free, the governor makes the side wait'
+        " that is ahead. Sessions: the actor's process began so often. Lost: transitions that a full spool dropped. Again:"
+        " records that arrived more than once and were taken once. Refused: messages that were none of this run's.</p>"
+    )
+
+
 def provenance(runs: Sequence[Run]) -> str:
     """The recipe, how to run it again, and the versions."""
     text = "<p>Each folder holds its recipe; <code>segue run recipe.json --out NEW</code> repeats the run.</p>"

@@ -16,6 +16,9 @@ MODES = {"mode": "mode", "sample": "sampled"}
 RECIPE = {"command": str, "task": str, "preset": str, "seed": int, "online": dict, "evaluation": dict}
 RESULT = {"by_mode": dict, "headline_mode": str, "area": dict, "env_steps": int}
 COUNT = {"success": int, "trials": int, "ci95": list}
+WAITED = {"wall_s": NUMBER, "learner_waited_s": NUMBER, "actors_waited_s": NUMBER}
+LOST = {"sessions": int, "transitions_lost": int, "duplicates_dropped": int, "messages_refused": dict}
+PACE = {"pace": str, "env_steps": int, "updates": int, **WAITED, **LOST}
 LINES = {
     "metrics": {"updates": NUMBER},
     "scores": {"env_steps": NUMBER, "mode": dict, "sample": dict},
@@ -33,12 +36,14 @@ class Run:
         recipe: what was asked for.
         result: what came out; None while the run is unfinished.
         logs: rows by file, such as `wsrl/scores`.
+        pace: by method, how learner and actor kept pace; of those that had a process each.
     """
 
     folder: Path
     recipe: Mapping[str, Any]
     result: Mapping[str, Any] | None
     logs: Mapping[str, list[dict[str, Any]]]
+    pace: Mapping[str, Mapping[str, Any]]
 
     @property
     def label(self) -> str:
@@ -78,7 +83,9 @@ def read_run(folder: Path) -> Run:
         for mode in MODES:
             for stage in STAGES:
                 need((result["by_mode"].get(mode) or {}).get(stage), COUNT, f"{path}: {mode}, {stage}", folder)
-    return Run(folder, recipe, result, {name: read_log(folder, name) for name in LOGS})
+    paths = {method: folder / method / "pace.json" for method in METHODS}
+    pace = {m: need(read_json(path), PACE, path, folder) for m, path in paths.items() if path.exists()}
+    return Run(folder, recipe, result, {name: read_log(folder, name) for name in LOGS}, pace)
 
 
 def read_log(folder: Path, name: str) -> list[dict[str, Any]]:

@@ -37,6 +37,8 @@ def _as_table(value: dict[str, Any]) -> Table:
 
 
 def _as_text(value: Any) -> str:
+    if isinstance(value, list):
+        return "\n".join(map(_as_text, value)) or "none"
     if isinstance(value, dict):
         return ", ".join(f"{name} {x}" for name, x in value.items()) or "none"
     return f"{value:.4g}" if isinstance(value, float) else str(value)

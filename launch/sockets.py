@@ -30,6 +30,7 @@ PORT_PAIR_TRIES = 100
 
 HEARTBEAT_MS, SILENCE_MS = 1000, 3000
 RECONNECT_MS, RECONNECT_MAX_MS = 100, 1000
+KEEPALIVE_S, UNANSWERED_MS = 3, 6000
 CONNECT_MS = 3000  # a host that does not answer is tried again then, not after the kernel's two minutes
 RETRY_S = 1.0
 
@@ -143,10 +144,10 @@ class Sockets:
         socket.set(zmq.CONFLATE, 1)  # before it is bound or connected: later it has no effect
         # Not libzmq's heartbeats: those see nothing until a message is whole, and would cut off parameters that take longer.
         socket.set(zmq.TCP_KEEPALIVE, 1)
-        socket.set(zmq.TCP_KEEPALIVE_IDLE, SILENCE_MS // 1000)
+        socket.set(zmq.TCP_KEEPALIVE_IDLE, KEEPALIVE_S)
         socket.set(zmq.TCP_KEEPALIVE_INTVL, 1)
         socket.set(zmq.TCP_KEEPALIVE_CNT, 3)
-        socket.set(zmq.TCP_MAXRT, 2 * SILENCE_MS)
+        socket.set(zmq.TCP_MAXRT, UNANSWERED_MS)
         return socket
 
 
@@ -171,8 +172,9 @@ class LearnerSockets(Sockets):
     def __init__(self, address: Address, keys: Keys | None, max_record_bytes: int) -> None:
         check_bind(address, keys)
         super().__init__(keys)
-        self._doorkeeper = Doorkeeper(self._own, keys)
+        self._doorkeeper: Doorkeeper | None = None
         try:
+            self._doorkeeper = Doorkeeper(self._own, keys)
             self.data = self._serve(zmq.ROUTER, address, max_record_bytes)
             self.data.set(zmq.ROUTER_MANDATORY, 0)
             self.data.set(zmq.RCVHWM, max(LEAST_QUEUE, QUEUE_BYTES // max_record_bytes))
@@ -185,11 +187,12 @@ class LearnerSockets(Sockets):
     @property
     def newest_refusal(self) -> str | None:
         """Why somebody was not let in, one sentence; None while all were."""
-        return self._doorkeeper.newest_refusal
+        return self._doorkeeper and self._doorkeeper.newest_refusal
 
     def close(self) -> None:
         super().close()
-        self._doorkeeper.join()
+        if self._doorkeeper is not None:
+            self._doorkeeper.join()
 
     def _serve(self, kind: int, address: Address, max_bytes: int) -> zmq.Socket:
         socket = self._make(kind, address, max_bytes)

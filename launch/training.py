@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from agent.policy import SAMPLE, PolicyParams, policy_params
+from agent.replay.episodes import Tombstones
 from agent.replay.journal import Journal, JournalReader
 from agent.replay.record import Begin, Entry, Gap, Scores, Step
 from agent.types import Transition
@@ -21,9 +22,6 @@ from launch.runs import RunLog
 
 SAVE_EVERY_S = 30.0  # seconds of learning that an interruption may cost; it costs no data
 READ_AT_ONCE = 512  # entries between two looks at the clock
-
-
-def read_tombstones(folder): return frozenset()
 
 
 class Training:
@@ -47,7 +45,7 @@ class Training:
         self._pending: list[tuple[Transition, bool]] = []  # and whether it may be learned from
         self._order: Order | None = None
         self._block, self._saved_s = 0, log.wall_s
-        self._removed: frozenset[tuple[int, int]] = frozenset()
+        self._tombstones = Tombstones(journal.folder)
         self._reader = JournalReader(journal.folder)
         self._restore()
         self._advance()
@@ -110,9 +108,8 @@ class Training:
 
     def refresh_tombstones(self) -> bool:
         """Fills the replay again where an operator removed an episode or put one back; whether that was so."""
-        if self._pending or self._removed == (now := read_tombstones(self.journal.folder)):
+        if self._pending or not self._tombstones.refresh():
             return False
-        self._removed = now
         self._refill(dict(self.ledger.positions))
         return True
 
@@ -152,7 +149,7 @@ class Training:
         return episode
 
     def _is_removed(self, entry: Entry) -> bool:
-        return (entry.session, self.ledger.sessions[entry.session].episodes - 1) in self._removed
+        return (entry.session, self.ledger.sessions[entry.session].episodes - 1) in self._tombstones
 
     def _absorb(self) -> None:
         """Puts what is pending into the replay, phase by phase, and in lockstep learns from it."""
@@ -242,7 +239,6 @@ class Training:
         state = self.checkpoints.arrays({"state": self.learner.state})["state"]
         self.learner.restore(state, meta)
         self.publication = meta["publication"]
-        self._removed = read_tombstones(self.journal.folder)
         self._refill({int(session): n for session, n in meta["positions"].items()})
 
     def _refill(self, positions: Mapping[int, int]) -> None:

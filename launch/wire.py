@@ -13,6 +13,7 @@ message of many parts would be gathered in memory before anyone could refuse it.
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import cattrs
@@ -191,11 +192,10 @@ def params_specs(
     for number, phase in enumerate(phases):
         if phase.collect is None:
             continue
-        groups = {
-            g: jax.eval_shape(lambda key, g=g: init_group(nets, g, key), jax.random.key(0))
-            for g in phase.collect.groups
-        }
-        flat = {name: ("<f4", tuple(x.shape)) for name, x in flatten_dict({"params": groups}, sep="/").items()}
+        key = jax.random.key(0)
+        groups = {group: jax.eval_shape(partial(init_group, nets, group), key) for group in phase.collect.groups}
+        leaves: Mapping[str, Any] = flatten_dict({"params": groups}, sep="/")
+        flat: dict[str, ArraySpec] = {name: ("<f4", tuple(x.shape)) for name, x in leaves.items()}
         specs[number] = flat | {
             f"{part}/{name}": ("<f4", shape) for part in ("mean", "std") for name, shape in obs.items()
         }

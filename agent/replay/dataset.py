@@ -4,11 +4,13 @@ import json
 import os
 import zipfile
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import numpy as np
 
+from agent.replay.episodes import episodes
+from agent.replay.journal_info import JournalInfo
 from agent.replay.returns import discounted_returns, episode_slices
 from agent.types import Batch, Normalizer, Transition
 
@@ -83,7 +85,14 @@ class Dataset:
 
     @classmethod
     def load(cls, path: Path) -> "Dataset":
-        """Reads a file that `save` wrote. Raises `ValueError` in one sentence for anything else."""
+        """Reads a file that `save` wrote, or a journal: its folder, or that of its run.
+
+        Raises:
+            ValueError: in one sentence, for anything else.
+        """
+        journal = next((folder for folder in (path, path / "journal") if (folder / "journal.json").is_file()), None)
+        if journal is not None:
+            return cls._from_journal(journal)
         if not path.is_file():
             raise ValueError(f"data set {path}: there is no such file; make one with `segue collect --out DIR`")
         try:
@@ -95,6 +104,20 @@ class Dataset:
                 f"data set {path}: not a data set of this program or damaged ({error}); make it again with `segue collect`"
             ) from error
         return cls(info, columns)
+
+    @classmethod
+    def _from_journal(cls, folder: Path) -> "Dataset":
+        """All episodes without a tombstone. One that was cut off counts as truncated where it was: a loss is no end."""
+        transitions: list[Transition] = []
+        try:
+            found = JournalInfo.read(folder)
+            for episode in episodes(folder):
+                *others, last = episode.transitions
+                transitions += [*others, last if episode.complete else replace(last, truncated=True)]
+        except (OSError, ValueError) as error:
+            raise ValueError(f"data set {folder}: {error}") from error
+        info = DatasetInfo(found.task, found.reward_scale, found.reward_shift, found.discount, found.provenance)
+        return cls.from_transitions(transitions, info)
 
     def check(self, obs_shapes: Mapping[str, tuple[int, ...]], action_dim: int, task: str) -> None:
         """Raises `ValueError`, one sentence, where the data does not fit the task or holds numbers that are none."""

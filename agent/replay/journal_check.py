@@ -1,10 +1,10 @@
-"""Whether a journal is whole: every record, every number, every index. Reads everything, a record at a time, and writes nothing."""
+"""Whether a journal is whole: every record, every number, every index. Reads everything and writes nothing."""
 
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from agent.replay.episodes import Tombstones
-from agent.replay.journal_index import SegmentIndex, index_path, read_index
+from agent.replay.journal_index import Chain, SegmentIndex, index_path, read_index
 from agent.replay.journal_info import JournalInfo, session_folders, session_name
 from agent.replay.record import Entry, Gap, Layout, RecordError, Step, decode
 from agent.replay.segment import Piece, header, pieces, segment_path, segments
@@ -150,7 +150,7 @@ class _SessionCheck:
                 what = f"a torn tail of {piece.size} bytes" if torn else str(error).removeprefix("record: ")
                 self._find(path, piece.offset, what)
                 self._hole = True
-                index.chain = SegmentIndex(0, 0).chain
+                index.chain = Chain()
                 continue
             self._entry(path, piece.offset, entry)
             assert piece.record is not None

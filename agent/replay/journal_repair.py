@@ -2,7 +2,6 @@
 
 import os
 from collections.abc import Iterator
-from contextlib import suppress
 from pathlib import Path
 
 from agent.replay.journal_check import Report, entry_of_piece, verify
@@ -61,9 +60,7 @@ class _Repair:
 
     def _cut_torn(self, path: Path) -> None:
         """Cuts what stands behind the last whole record of the last segment."""
-        last = None
-        for last in pieces(path):
-            pass
+        last = max(pieces(path), key=lambda piece: piece.offset, default=None)
         if last is None or last.record is not None:
             return
         with open(path, "r+b") as file:
@@ -77,17 +74,11 @@ class _Repair:
     def _mend(self, first: int, number: int, after: int | None) -> int:
         """Makes a segment go from record `number` on to record `after`, where one follows; returns where it ends."""
         old, new = segment_path(self._folder, first), segment_path(self._folder, number)
-        good, end = 0, number
-        for record, next_number, is_gap in self._records(old, number, after):
-            good, end = good + (0 if is_gap else len(record)), next_number
-            if is_gap:
-                good = -1
-                break
-        if first == number and good == old.stat().st_size:
+        whole, end = self._survey(old, number, after)
+        if whole and old == new:
             return end
         part = new.with_name(f"{new.name}.part")
         with open(part, "wb") as file:
-            end = number
             for record, next_number, _ in self._records(old, number, after):
                 file.write(record)
                 end = next_number
@@ -95,27 +86,40 @@ class _Repair:
             os.fsync(file.fileno())
         kept = _free(old.with_name(f"{old.name}.damaged"))
         os.link(old, kept)
-        sync_folder(self._folder)
-        part.replace(new)
-        if new != old:
+        if end == number:
+            part.unlink()  # all of it stands elsewhere
+        else:
+            part.replace(new)
+        if old != new or end == number:
             old.unlink()
-        with suppress(FileNotFoundError):
-            index_path(self._folder, first).unlink()
+        index_path(self._folder, first).unlink(missing_ok=True)
         sync_folder(self._folder)
-        self._done.append(f"wrote {new} again with gaps for what was damaged; the old bytes are in {kept.name}")
+        self._done.append(f"wrote {new} again with gaps where records are missing; the old bytes are in {kept.name}")
         return end
 
+    def _survey(self, path: Path, number: int, after: int | None) -> tuple[bool, int]:
+        """Whether a segment is as it should be, and if so, where it ends."""
+        good, end = 0, number
+        for record, next_number, is_gap in self._records(path, number, after):
+            if is_gap:
+                return False, number
+            good, end = good + len(record), next_number
+        return good == path.stat().st_size, end
+
     def _records(self, path: Path, number: int, after: int | None) -> Iterator[tuple[Bytes, int, bool]]:
-        """Good records from `number` on, and gaps where there is none: bytes, the number that follows, whether it is a gap."""
+        """Good records from `number` on, and gaps between them: bytes, the number that follows, whether put in here."""
         for piece in pieces(path):
-            with suppress(RecordError):
+            try:
                 entry = entry_of_piece(piece, self._session, self._layout)
-                if entry.number < number or piece.record is None or (after is not None and entry.next > after):
-                    continue  # it stands there twice, or where it cannot be
-                if entry.number > number:
-                    yield self._gap(number, entry.number), entry.number, True
-                yield piece.record, entry.next, False
-                number = entry.next
+            except RecordError:
+                continue
+            if entry.number < number or (after is not None and entry.next > after):
+                continue  # it stands there twice, or where it cannot be
+            if entry.number > number:
+                yield self._gap(number, entry.number), entry.number, True
+            assert piece.record is not None
+            yield piece.record, entry.next, False
+            number = entry.next
         if after is not None and number < after:
             yield self._gap(number, after), after, True
 
@@ -125,8 +129,7 @@ class _Repair:
 
 def _free(path: Path) -> Path:
     """The path, or the first of its kind that is not taken."""
-    number = 1
-    found = path
+    number, found = 1, path
     while found.exists():
         number += 1
         found = path.with_name(f"{path.name}{number}")

@@ -51,7 +51,7 @@ def pack(header: Mapping[str, Any], arrays: Mapping[str, np.ndarray]) -> bytes:
     for name, dtype, _ in listed:
         if dtype not in DTYPES:
             raise RecordError(f"record: array {name!r} has dtype {dtype}; use one of {', '.join(DTYPES)}")
-    head = msgpack.packb({**header, "version": VERSION, "arrays": listed})
+    head: Any = msgpack.packb({**header, "version": VERSION, "arrays": listed})
     parts: list[Any] = [head, bytes(-len(head) % 8)]
     for x in contiguous.values():
         parts += [x.reshape(-1).view(np.uint8).data, bytes(-x.nbytes % 8)]
@@ -261,7 +261,7 @@ def entry_of(
         raise RecordError(f"record: unknown kind {kind!r}")
     want = {"session": int, "number": int, **_FIELDS[kind]}
     for name, types in want.items():
-        value = header.get(name)
+        value: Any = header.get(name)
         whole = isinstance(value, int) and not isinstance(value, bool)
         wrong = not isinstance(value, types) or (isinstance(value, bool) and types is not bool)
         if wrong or (whole and not -1 <= value < LIMIT):

@@ -67,6 +67,15 @@ def intact(data: Bytes) -> memoryview | None:
     return record if zlib.crc32(record[PREFIX.size :], zlib.crc32(record[:12])) == crc else None
 
 
+def holds_record(data: memoryview) -> bool:
+    """Whether an intact record begins behind the first byte of `data`."""
+    raw = bytes(data)
+    at = raw.find(MAGIC, 1)
+    while at >= 0 and intact(data[at:]) is None:
+        at = raw.find(MAGIC, at + 1)
+    return at >= 0
+
+
 @dataclass(frozen=True)
 class Piece:
     """A stretch of a segment's file: an intact record, or bytes that are none (`record` is None)."""

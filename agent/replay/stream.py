@@ -8,7 +8,17 @@ import os
 from pathlib import Path
 
 from agent.replay.record import PREFIX, RecordError, record_size
-from agent.replay.segment import BLOCK_BYTES, Bytes, following, intact, pieces, segment_path, segments, sync_folder
+from agent.replay.segment import (
+    BLOCK_BYTES,
+    Bytes,
+    following,
+    holds_record,
+    intact,
+    pieces,
+    segment_path,
+    segments,
+    sync_folder,
+)
 
 WHAT_TO_DO = "repair its journal, or move the file away"
 
@@ -267,6 +277,8 @@ class StreamReader:
         if self._segment not in there:
             self._segment = None
         elif not later:
+            if holds_record(self._ahead):
+                raise self._damage("it announces more bytes than it has")
             return False
         elif len(self._ahead):
             raise self._damage("the segment ends within it")

@@ -71,7 +71,6 @@ def test_nobody_else_can_read_the_secret_at_any_moment(tmp_path, monkeypatch):
 
 
 def test_a_public_key_never_looks_like_an_option(tmp_path, monkeypatch):
-    pairs = iter([])
     dashed = next(pair for pair in iter(zmq.curve_keypair, None) if pair[0].startswith(b"-"))
     plain = next(pair for pair in iter(zmq.curve_keypair, None) if not pair[0].startswith(b"-"))
     pairs = iter([dashed, plain])
