@@ -194,7 +194,7 @@ def params_specs(
             continue
         key = jax.random.key(0)
         groups = {group: jax.eval_shape(partial(init_group, nets, group), key) for group in phase.collect.groups}
-        leaves: Mapping[str, Any] = flatten_dict({"params": groups}, sep="/")
+        leaves: Any = flatten_dict({"params": groups}, sep="/")
         flat: dict[str, ArraySpec] = {name: ("<f4", tuple(x.shape)) for name, x in leaves.items()}
         specs[number] = flat | {
             f"{part}/{name}": ("<f4", shape) for part in ("mean", "std") for name, shape in obs.items()
