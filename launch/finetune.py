@@ -4,9 +4,9 @@ from collections.abc import Iterator
 from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
 
-from agent.replay.journal import Journal
 from rich.progress import Progress
 
+from agent.replay.journal import Journal
 from launch import local
 from launch.build import fine_tuning_phases, journal_info, networks_of, online_plan
 from launch.checkpoint import Checkpoints
@@ -19,7 +19,8 @@ from launch.serve import serve, serve_with_actor
 from launch.sockets import Address, LearnerSockets, check_bind
 from launch.stages import load_dataset, load_state, make_ring
 from launch.training import Training
-from robot_env.make import make_env
+from robot_env.make import check_arm, make_env
+from robot_env.preflight import preflight
 from robot_env.tasks import find_task
 
 LOG_EVERY = 10  # blocks between two fetches of metrics from the device
@@ -35,14 +36,12 @@ def finetune_stage(
     """
     if in_process and recipe.online.pace != "lockstep":
         raise ValueError("--in-process runs in lockstep; leave it out to run free")
-    with (
-        closing(make_env(find_task(recipe.task), recipe.arm)) as env,
-        open_training(recipe, folder, progress, resume) as training,
-    ):
+    with open_training(recipe, folder, progress, resume) as training:
         if training is None:
             return
         if in_process:
-            local.finetune(training, env)
+            with closing(make_env(find_task(recipe.task), recipe.arm)) as env:
+                local.finetune(training, env)
         else:
             serve_with_actor(training, folder)
         finish(training)
@@ -82,6 +81,8 @@ def open_training(recipe: FinetuneRecipe, folder: Path, progress: Progress, resu
         ValueError: the recipe makes no sense, or the folder holds another run.
     """
     task = find_task(recipe.task)
+    preflight(task)
+    check_arm(recipe.arm)
     learner = _learner(recipe)
     prepare(folder, to_json(recipe), resume)
     online = recipe.online

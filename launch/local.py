@@ -2,17 +2,8 @@
 
 from agent.replay.record import Entry, encode
 from launch.actor import Performer, make_performer
-from launch.learner import OFFLINE_BLOCK, Learner
-from launch.runs import RunLog
 from launch.training import Training
 from robot_env.env import RobotEnv
-
-
-def pretrain(learner: Learner, log: RunLog) -> None:
-    """Carries out an offline phase."""
-    while learner.remaining > 0:
-        metrics = learner.learn(min(OFFLINE_BLOCK, learner.remaining))
-        log.trained(learner.phase.name, 0, learner.updates, metrics)
 
 
 def finetune(training: Training, env: RobotEnv) -> None:

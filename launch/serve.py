@@ -4,6 +4,7 @@ import os
 import subprocess
 import sys
 import time
+from collections import Counter
 from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
@@ -12,7 +13,7 @@ from typing import Any
 from launch.orders import Stopwatch
 from launch.receiver import Receiver
 from launch.recipe_files import to_plain
-from launch.runs import console, write_json
+from launch.runs import console, read_json, write_json
 from launch.sockets import Address, LearnerSockets
 from launch.training import Training
 from launch.wire import encode_params
@@ -30,12 +31,15 @@ class Server:
     Args:
         training: the run.
         receiver: its end of the wire.
+        folder: of the run; `pace.json` in it is kept up to date.
         watch: looks after what else belongs to the run, once a second.
     """
 
-    def __init__(self, training: Training, receiver: Receiver, watch: Callable[[], None]) -> None:
+    def __init__(self, training: Training, receiver: Receiver, folder: Path, watch: Callable[[], None]) -> None:
         self.training, self.receiver, self._watch = training, receiver, watch
         self.waited = Stopwatch()
+        self._path = folder / "pace.json"
+        self._before: dict[str, Any] = read_json(self._path) if self._path.exists() else {}
         self._published, self._published_s, self._looked_s = 0, 0.0, 0.0
 
     def run(self) -> None:
@@ -68,6 +72,7 @@ class Server:
         if now_s - self._looked_s > LOOK_S:
             self._looked_s = now_s
             self._watch()
+            write_json(self._path, self.pace())
             if self.training.refresh_tombstones():
                 console.print("the replay was filled again without what an operator removed")
 
@@ -79,24 +84,28 @@ class Server:
             self.receiver.order(self.training.orders(live))
             self.receiver.arrived.wait(IDLE_S)
             self.receiver.arrived.clear()
+        write_json(self._path, self.pace())
 
     def pace(self) -> dict[str, Any]:
-        """Which side waited for the other, and what went wrong on the way."""
-        training, beats = self.training, list(self.receiver.heartbeats().values())
-        ledger, learner = training.ledger, training.learner
-        return {
-            "pace": training.recipe.online.pace,
-            "env_steps": ledger.env_steps,
-            "updates": learner.updates,
-            "wall_s": round(training.log.wall_s, 2),
-            "learner_waited_s": round(self.waited.total_s, 2),
-            "actors_waited_s": round(sum(beat.waited_s for beat in beats), 2),
-            "sessions": len(ledger.sessions),
+        """Which side waited for the other, and what went wrong on the way, in all processes of the run so far."""
+        training, beats, before = self.training, list(self.receiver.heartbeats().values()), self._before
+        counts = {
+            "learner_waited_s": self.waited.total_s,
+            "actors_waited_s": sum(beat.waited_s for beat in beats),
             "paced_steps": sum(beat.steps for beat in beats),
             "late_steps": sum(beat.late for beat in beats),
-            "transitions_lost": ledger.lost,
             "duplicates_dropped": self.receiver.duplicates,
-            "messages_refused": dict(self.receiver.refused),
+        }
+        refused = self.receiver.refused + Counter(before.get("messages_refused", {}))
+        return {
+            "pace": training.recipe.online.pace,
+            "env_steps": training.ledger.env_steps,
+            "updates": training.learner.updates,
+            "wall_s": round(training.log.wall_s, 2),
+            **{name: round(value + before.get(name, 0), 2) for name, value in counts.items()},
+            "sessions": len(training.ledger.sessions),
+            "transitions_lost": training.ledger.lost,
+            "messages_refused": dict(refused),
         }
 
 
@@ -105,11 +114,7 @@ def serve(training: Training, sockets: LearnerSockets, folder: Path, watch: Call
     recipe = to_plain(training.recipe)
     layout, one = training.journal.info.layout, not training.free
     with closing(Receiver(sockets, training.journal, layout, recipe, one)) as receiver:
-        server = Server(training, receiver, watch)
-        try:
-            server.run()
-        finally:
-            write_json(folder / "pace.json", server.pace())
+        Server(training, receiver, folder, watch).run()
 
 
 class Child:

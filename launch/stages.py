@@ -1,5 +1,7 @@
 """The stages of a run, each in its own folder and each able to go on after an interruption."""
 
+from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 from typing import Any, Literal
 
@@ -13,17 +15,16 @@ from agent.policy import PolicyParams
 from agent.replay.dataset import Dataset
 from agent.replay.ring import Ring
 from agent.types import Method, Nets, Normalizer, State
-from launch import local
 from launch.actor import operator_of
 from launch.build import networks_of, obs_shapes_of, offline_phase
 from launch.checkpoint import Checkpoints, check_fits, open_checkpoint
 from launch.collect import collect, collection_task
 from launch.evaluate import Evaluator
-from launch.learner import Learner
+from launch.learner import OFFLINE_BLOCK, Learner
 from launch.recipe_files import structure, to_json, to_plain
 from launch.recipes import CollectRecipe, Learning, PretrainRecipe, check_seed
 from launch.runs import RunLog, prepare
-from launch.training import meta_of, saved_policy
+from launch.training import SAVE_EVERY_S, meta_of, saved_policy
 from robot_env.make import make_env
 from robot_env.preflight import preflight
 from robot_env.tasks import Task, find_task
@@ -48,7 +49,7 @@ def collect_stage(recipe: CollectRecipe, folder: Path, progress: Progress, resum
 def load_dataset(path: str | Path, task: Task) -> Dataset:
     """A data set, checked against the task. Raises `ValueError`."""
     path = Path(path)
-    dataset = Dataset.load(path / DATA_FILE if path.is_dir() else path)
+    dataset = Dataset.load(path / DATA_FILE if (path / DATA_FILE).exists() else path)
     dataset.check(obs_shapes_of(task), task.action_dim, task.name)
     for name in ("reward_scale", "reward_shift", "discount"):
         recorded, wanted = getattr(dataset.info, name), getattr(task, name)
@@ -61,25 +62,42 @@ def load_dataset(path: str | Path, task: Task) -> Dataset:
 
 
 def pretrain_stage(recipe: PretrainRecipe, folder: Path, progress: Progress, resume: bool = False) -> None:
-    """Pre-trains on a data set; leaves a checkpoint. An interrupted pre-training begins again: it has no robot time in it."""
+    """Pre-trains on a data set, from where an earlier part was saved; leaves a checkpoint."""
     task = find_task(recipe.task)
     phase = offline_phase(recipe.offline)
     nets = networks_of(task, recipe.learning)
     dataset = load_dataset(recipe.data, task)
     prepare(folder, to_json(recipe), resume)
-    checkpoints = Checkpoints(folder / "checkpoint")
-    if checkpoints.newest is None:
+    with closing(Checkpoints(folder / "checkpoint")) as checkpoints:
+        meta = checkpoints.meta() if checkpoints.newest is not None else {}
+        if meta.get("finished"):
+            return
         learner = Learner(nets, (phase,), dataset.normalizer(), make_ring(task, 1, "host"), dataset, recipe.seed)
-        log = RunLog(folder, f"pre-train {recipe.offline.method}", phase.updates, progress, LOG_EVERY)
-        try:
-            local.pretrain(learner, log)
-            log.flush()
-        finally:
-            log.close()
-        numbers = {"wall_s": log.wall_s, "updates": learner.updates, "finished": True}
-        meta = meta_of(recipe, recipe.offline.method, learner, numbers)
-        checkpoints.save({"state": learner.state}, saved_policy(learner), meta)
-    checkpoints.close()
+        if meta:
+            learner.restore(checkpoints.arrays({"state": learner.state})["state"], meta)
+        title, rows = f"pre-train {recipe.offline.method}", meta.get("rows")
+        log = RunLog(folder, title, phase.updates, progress, LOG_EVERY, meta.get("wall_s", 0.0), rows)
+
+        def save(finished: bool) -> None:
+            numbers = {**learner.numbers(), "wall_s": log.wall_s, "rows": dict(log.rows), "finished": finished}
+            meta = meta_of(recipe, recipe.offline.method, learner, numbers)
+            checkpoints.save({"state": learner.state}, saved_policy(learner), meta)
+
+        with closing(log):
+            pretrain(learner, log, save)
+
+
+def pretrain(learner: Learner, log: RunLog, save: Callable[[bool], None]) -> None:
+    """Carries out an offline phase; `save` is called now and then, and at the end with True."""
+    saved_s = log.wall_s
+    while learner.remaining > 0:
+        metrics = learner.learn(min(OFFLINE_BLOCK, learner.remaining))
+        log.trained(learner.phase.name, 0, learner.updates, metrics)
+        if log.wall_s - saved_s >= SAVE_EVERY_S:
+            save(False)
+            saved_s = log.wall_s
+    log.flush()
+    save(True)
 
 
 def load_policy(folder: Path) -> tuple[PolicyParams, Nets, dict[str, Any]]:

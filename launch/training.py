@@ -64,8 +64,7 @@ class Training:
         if self.free:
             self._absorb()
             learned = self._learn(self._may_learn())
-        if self.log.wall_s - self._saved_s >= SAVE_EVERY_S and not self._pending:
-            self.save(finished=False)
+        self._save_now_and_then()
         return bool(entries) or learned
 
     def orders(self, live: Mapping[int, int]) -> dict[int, Order]:
@@ -105,6 +104,10 @@ class Training:
         meta = meta_of(self.recipe, self.recipe.online.method, self.learner, numbers)
         self.checkpoints.save({"state": self.learner.state}, saved_policy(self.learner), meta)
         self._saved_s = self.log.wall_s
+
+    def _save_now_and_then(self) -> None:
+        if self.log.wall_s - self._saved_s >= SAVE_EVERY_S and not self._pending:
+            self.save(finished=False)
 
     def refresh_tombstones(self) -> bool:
         """Fills the replay again where an operator removed an episode or put one back; whether that was so."""
@@ -175,13 +178,16 @@ class Training:
         self.log.trained(self.learner.phase.name, self.ledger.env_steps, self.learner.updates, dict(metrics))
 
     def _advance(self) -> None:
-        """Enters the phases that are due, carries out those without an actor, and plans the next block."""
+        """Carries out the phases without an actor, enters those that are due, and plans the next block."""
         learner = self.learner
-        while learner.remaining <= 0 and not learner.is_last_phase:
-            learner.enter_next()
-            self.publication += 1
+        while True:
             while not learner.phase.env_steps and learner.remaining > 0:
                 self._learn(min(OFFLINE_BLOCK, learner.remaining))
+                self._save_now_and_then()
+            if learner.remaining > 0 or learner.is_last_phase:
+                break
+            learner.enter_next()
+            self.publication += 1
         self._order, self._block = None, min(self.recipe.online.block, max(learner.remaining, 0))
 
     @property

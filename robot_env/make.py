@@ -19,10 +19,15 @@ def make_arm(task: Task, arm: str = "twin", **options: Any) -> Arm:
     Args:
         options: handed to the arm's class.
     """
-    if arm not in ARMS:
-        raise ValueError(f"arm {arm!r} is unknown; choose one of {', '.join(sorted(ARMS))}")
+    check_arm(arm)
     module, name = ARMS[arm]
     return getattr(importlib.import_module(module), name)(task, **options)
+
+
+def check_arm(arm: str) -> None:
+    """Raises `ValueError` that lists the names there are, where this is none; loads nothing."""
+    if arm not in ARMS:
+        raise ValueError(f"arm {arm!r} is unknown; choose one of {', '.join(sorted(ARMS))}")
 
 
 def make_env(

@@ -153,13 +153,13 @@ class _Session:
 
     def append(self, entry: Entry, record: Bytes) -> None:
         """See `Journal.append`."""
-        head, before = header(record), self.writer.segment
+        head = header(record)
         if (head.get("session"), head.get("number")) != (entry.session, entry.number):
             raise ValueError(
                 f"journal {self._folder}: record {entry.number} says it is {head.get('number')!r}; send it again"
             )
         self.writer.append(entry.number, record, entry.next, ends_episode=not self._index.after(head).known)
-        if before not in (None, self.writer.segment):
+        if self.writer.segment != self._index.first:
             with suppress(OSError):  # it is made when the journal is opened again
                 self._index.write(self._folder)
             self._index = SegmentIndex(entry.number, entry.number)
