@@ -17,7 +17,7 @@ from launch.act import Acting, act
 from launch.evaluate import MODES
 from launch.finetune import finetune_stage, learner_stage
 from launch.journal_tools import What, look_after
-from launch.keys import default_folder, load_keys, make_keys, trust
+from launch.keys import Keys, default_folder, load_keys, make_keys, trust
 from launch.recipe_files import Recipe, read_recipe
 from launch.recipes import CollectRecipe, FinetuneRecipe, PretrainRecipe, RehearseRecipe
 from launch.rehearse import PRESETS
@@ -25,7 +25,7 @@ from launch.rehearse import rehearse as run_rehearsal
 from launch.report import write_report
 from launch.runs import console, progress_bar, read_lines, results
 from launch.show import show
-from launch.sockets import parse_address
+from launch.sockets import Address, parse_address
 from launch.stages import collect_stage, evaluate_stage, pretrain_stage
 
 EXIT_USER, EXIT_FAILED, EXIT_STOPPED = 2, 1, 130
@@ -122,7 +122,7 @@ def learner(
         keys: Folder of this machine's keys, see `segue keys`; without it, loopback speaks in the clear.
     """
     address = parse_address(bind)
-    trusted = None if keys is None and address.is_loopback else load_keys(keys or default_folder())
+    trusted = keys_for(address, keys)
     with progress_bar() as progress:
         learner_stage(with_bridge_settings(recipe), out, progress, resume, address, trusted)
     _show_curve(out, json)
@@ -147,8 +147,15 @@ def actor(
         learner_name: Which trusted peer the learner is, where several are trusted.
     """
     address = parse_address(connect)
-    trusted = None if keys is None and address.is_loopback else load_keys(keys or default_folder())
+    trusted = keys_for(address, keys)
     show(json, act(address, trusted, out, acting, learner_name))
+
+
+def keys_for(address: Address, folder: Path | None) -> Keys | None:
+    """The keys in a folder; without one those of this machine, where it has any and the address is not loopback."""
+    if folder is None and (address.is_loopback or not default_folder().exists()):
+        return None
+    return load_keys(folder or default_folder())
 
 
 @app.command

@@ -181,10 +181,10 @@ class Link:
             self._changed.wait(0.2)
 
     def _complaint(self, what: str) -> str:
-        why = self._reason or self._sockets.why_not_connected()
+        why = self._reason or self._sockets.why_not_connected() or f"learner at {self._sockets.address} {what}"
         kept = sum(d.stream.next - d.safe for d in self._deliveries)
         rest = f"; {kept} records are kept in {self._spool.folder}, start again with the same --out to deliver them"
-        return f"learner at {self._sockets.address} {what}{f': {why}' if why else ''}{rest if kept else ''}"
+        return why + (rest if kept else "")
 
     def _check(self) -> None:
         if self._error is not None:

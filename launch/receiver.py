@@ -127,6 +127,11 @@ class Receiver:
         beats = {session: peer.heartbeat for session, peer in list(self._peers.items()) if peer.is_live}
         return {session: -1 if beat is None else beat.waiting for session, beat in beats.items()}
 
+    @property
+    def newest_refusal(self) -> str | None:
+        """Why a peer was not let in; None while all were."""
+        return self._sockets.newest_refusal
+
     def order(self, orders: Mapping[int, Order]) -> None:
         """What each session is to do, from now on."""
         if orders != self._orders:

@@ -10,6 +10,8 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any
 
+from rich.markup import escape
+
 from launch.orders import Stopwatch
 from launch.receiver import Receiver
 from launch.recipe_files import to_plain
@@ -38,6 +40,7 @@ class Server:
     def __init__(self, training: Training, receiver: Receiver, folder: Path, watch: Callable[[], None]) -> None:
         self.training, self.receiver, self._watch = training, receiver, watch
         self.waited = Stopwatch()
+        self._refusal: str | None = None
         self._path = folder / "pace.json"
         self._before: dict[str, Any] = read_json(self._path) if self._path.exists() else {}
         self._published, self._published_s, self._looked_s = 0, 0.0, 0.0
@@ -72,6 +75,9 @@ class Server:
         if now_s - self._looked_s > LOOK_S:
             self._looked_s = now_s
             self._watch()
+            if self.receiver.newest_refusal != self._refusal:
+                self._refusal = self.receiver.newest_refusal
+                console.print(f"[yellow]{escape(str(self._refusal))}[/yellow]", soft_wrap=True)
             write_json(self._path, self.pace())
             if self.training.refresh_tombstones():
                 console.print("the replay was filled again without what an operator removed")

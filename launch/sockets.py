@@ -28,7 +28,10 @@ EVERY_INTERFACE = ("*", "0.0.0.0", "::")
 LAST_PORT = 65534  # the parameters' port is one more
 PORT_PAIR_TRIES = 100
 
-HEARTBEAT_MS, SILENCE_MS = 1000, 3000
+HEARTBEAT_MS, SILENCE_MS = (
+    1000,
+    3000,
+)  # only whole messages count as life: a link must carry the longest record in that time
 RECONNECT_MS, RECONNECT_MAX_MS = 100, 1000
 KEEPALIVE_S, UNANSWERED_MS = 3, 6000
 CONNECT_MS = 3000  # a host that does not answer is tried again then, not after the kernel's two minutes
@@ -39,8 +42,6 @@ RETRY_S = 1.0
 QUEUE_BYTES = 256 << 20
 LEAST_QUEUE = 64  # records
 SEND_QUEUE = 64  # messages; the others wait in the spool, on the disk
-# Heartbeats wait behind what the kernel buffers: of its default of 4 MB, longer than SILENCE_MS on a slow link.
-SEND_BUFFER_BYTES = 256 << 10
 LEAST_LIMIT_BYTES = 1 << 16  # for what is no record: greetings, orders, and libzmq's own handshake of 300 bytes
 CURVE_BYTES = 33  # by which CURVE makes a message longer; libzmq limits the longer one
 MAX_PARAMS_BYTES = 1 << 28
@@ -291,7 +292,6 @@ class ActorSockets(Sockets):
             socket.set(zmq.SUBSCRIBE, b"")
         else:
             socket.set(zmq.SNDHWM, SEND_QUEUE)
-            socket.set(zmq.SNDBUF, SEND_BUFFER_BYTES)
         if self._keys is not None and peer is not None:
             socket.set(zmq.CURVE_PUBLICKEY, self._keys.public)
             socket.set(zmq.CURVE_SECRETKEY, self._keys.secret)

@@ -124,15 +124,17 @@ class _SessionCheck:
         self._folder, self._session, self._layout = folder, session, layout
         self.facts, self.findings = SessionFacts(session), list[Finding]()
         self._next = self._sequence = self._announced = 0
+        self._damaged = False  # since the last intact record
         self._hole = False  # since the last transition something is known to be missing
 
     def run(self) -> None:
         firsts = segments(self._folder)
         for first in firsts:
             path = segment_path(self._folder, first)
-            if first != self._next:
+            if first < self._next or (first > self._next and not self._damaged):
                 self._find(path, 0, f"the segment begins at record {first}")
-                self._next, self._hole = max(self._next, first), True
+                self._hole = True
+            self._next = max(self._next, first)
             self._segment(path, first, last=first == firsts[-1])
         self.facts.lost += self._announced
 
@@ -149,7 +151,7 @@ class _SessionCheck:
                 torn = last and piece.record is None and piece.offset + piece.size >= end
                 what = f"a torn tail of {piece.size} bytes" if torn else str(error).removeprefix("record: ")
                 self._find(path, piece.offset, what)
-                self._hole = True
+                self._damaged = self._hole = True
                 index.chain = Chain()
                 continue
             self._entry(path, piece.offset, entry)
@@ -165,10 +167,11 @@ class _SessionCheck:
         self.facts.records += 1
         if entry.number < self._next:
             self._find(path, offset, f"record {entry.number} stands there, out of order or twice")
-        elif entry.number > self._next and not self._hole:
+            return
+        if entry.number > self._next and not self._damaged:
             self._find(path, offset, f"record {entry.number} stands there")
             self._hole = True
-        self._next = max(self._next, entry.next)
+        self._next, self._damaged = entry.next, False
         match entry.event:
             case Gap(_, transitions):
                 self.facts.gaps, self._hole = self.facts.gaps + 1, True

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 
 from launch import sockets
 from launch.keys import Keys, load_keys, make_keys, trust
-from launch.sockets import ActorSockets, Address, LearnerSockets, check_bind, parse_address
+from launch.sockets import ActorSockets, Address, LearnerSockets, Watch, check_bind, parse_address
 
 HERE = Address("127.0.0.1", 0)
 LIMIT = 100_000  # bytes of a record
@@ -306,6 +306,27 @@ def test_a_peer_with_keys_does_not_talk_in_the_clear(opened, machines):
     assert talks(learner, open_actor(opened, learner))
 
 
+def test_the_better_reason_stays():
+    """Of a peer without keys either end may be the first to see it, and then the other just sees the end."""
+    with zmq.Context() as context, context.socket(zmq.DEALER) as socket:
+        watch = Watch(socket, Address("127.0.0.1", 5555), "brain")
+        said = []
+        for event, value in (
+            (zmq.EVENT_HANDSHAKE_FAILED_NO_DETAIL, 32),
+            (zmq.EVENT_HANDSHAKE_FAILED_PROTOCOL, zmq.PROTOCOL_ERROR_ZMTP_MECHANISM_MISMATCH),
+            (zmq.EVENT_HANDSHAKE_FAILED_NO_DETAIL, 32),
+            (zmq.EVENT_CLOSED, 111),
+            (zmq.EVENT_HANDSHAKE_FAILED_NO_DETAIL, 32),
+            (zmq.EVENT_HANDSHAKE_SUCCEEDED, 0),
+        ):
+            watch._take(event, value)
+            said.append(watch.why() or "connected")
+        watch.stop()
+        watch.events.close(0)
+    expected = ["has not the key", "without keys", "without keys", "nothing listens", "has not the key", "connected"]
+    assert all(part in sentence for part, sentence in zip(expected, said, strict=True))
+
+
 def test_an_impostor_of_the_learner_gets_nothing(opened, machines, tmp_path):
     impostor = introduce(make_machine(tmp_path / "impostor"), robot=machines["actor"])
     learner = open_learner(opened, impostor)
@@ -381,7 +402,7 @@ def test_a_slow_actor_gets_the_newest_parameters_only(opened):
 
     time.sleep(0.2)  # the slow actor; a shorter one only makes the test weaker
     assert eventually(drained)
-    assert got in ([999], [b"parameters", 999]) or len(got) <= 3
+    assert len(got) <= 3
 
 
 def test_conflation_is_there_before_the_connection(opened, monkeypatch):
@@ -428,6 +449,9 @@ def test_an_actor_survives_parameters_that_are_too_long(opened):
     assert talks(learner, actor)
 
 
+GREETING = b"\xff" + bytes(8) + b"\x7f\x03\x01" + b"NULL".ljust(20, b"\0") + bytes(32)  # of ZeroMQ's protocol, ZMTP 3.1
+
+
 def knock(address: Address, data: bytes) -> None:
     for target in (address, address.parameters):
         with plain.create_connection((target.host, target.port), timeout=5) as peer, suppress(OSError):  # cut off
@@ -444,7 +468,7 @@ def test_other_protocols_bring_nothing_in_and_do_no_harm(keyed, opened, machines
     actor = open_actor(opened, learner, theirs)
 
     @settings(max_examples=10)
-    @given(st.binary(max_size=200) | st.binary(max_size=200).map(lambda data: b"\xff" + bytes(8) + b"\x7f\x03" + data))
+    @given(st.binary(max_size=200) | st.binary(max_size=200).map(lambda data: GREETING + data))
     def knocked(data: bytes) -> None:
         knock(learner.address, data)
 
@@ -521,24 +545,6 @@ def test_parameters_may_take_longer_than_the_silence_that_ends_a_connection(open
 
 
 @pytest.mark.usefixtures("impatient")
-def test_records_on_a_slow_link_do_not_hide_the_heartbeats(opened, monkeypatch):
-    monkeypatch.setattr(sockets, "SEND_BUFFER_BYTES", sockets.SEND_BUFFER_BYTES // 8)  # as times are shorter, too
-    learner = open_learner(opened)
-    relay = opened.enter_context(closing(Relay(learner, bytes_per_s=1e6)))
-    actor = opened.enter_context(closing(ActorSockets(relay.address, None)))
-    assert talks(learner, actor)
-    sent = got = 0
-    while got < 30:
-        while sent < 30 and actor.data.poll(0, zmq.POLLOUT):
-            actor.data.send(sent.to_bytes(1, "big") + bytes(50_000), zmq.NOBLOCK)
-            sent += 1
-        assert actor.why_not_connected() is None
-        if learner.data.poll(20):
-            assert learner.data.recv_multipart()[1][0] == got
-            got += 1
-
-
-@pytest.mark.usefixtures("impatient")
 def test_a_learner_that_is_busy_for_a_while_loses_nothing(opened):
     learner = open_learner(opened)
     actor = open_actor(opened, learner)
@@ -547,11 +553,14 @@ def test_a_learner_that_is_busy_for_a_while_loses_nothing(opened):
         assert actor.data.poll(10_000, zmq.POLLOUT)
         actor.data.send(number.to_bytes(1, "big") + bytes(LIMIT - 1), zmq.NOBLOCK)
     time.sleep(1.0)  # three times the silence that ends a connection
-    assert [learner.data.recv_multipart()[1][0] for _ in range(200)] == list(range(200))
+    for number in range(200):
+        assert learner.data.poll(10_000)
+        assert learner.data.recv_multipart()[1][0] == number
     assert actor.why_not_connected() is None
 
 
-def test_a_peer_that_goes_silent_is_noticed(opened, monkeypatch, impatient):
+@pytest.mark.usefixtures("impatient")
+def test_a_peer_that_goes_silent_is_noticed(opened):
     learner = open_learner(opened)
     relay = opened.enter_context(closing(Relay(learner, bytes_per_s=1e6)))
     actor = opened.enter_context(closing(ActorSockets(relay.address, None)))
@@ -613,9 +622,9 @@ def test_what_fails_to_open_leaves_nothing_behind(opened):
 
 def test_actors_that_come_and_go_leave_nothing_in_the_learner(opened, machines):
     learner = open_learner(opened, machines["learner"])
+    assert talks(learner, open_actor(opened, learner, machines["actor"]))
+    before = open_things()
     for number in range(300):
-        if number == 1:
-            before = open_things()
         with closing(ActorSockets(learner.address, machines["actor"])) as actor:
             if number % 10 == 0:  # the others go in the middle of it
                 assert eventually(lambda actor=actor: connected(actor))
