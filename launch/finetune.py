@@ -17,7 +17,7 @@ from launch.recipe_files import to_json
 from launch.recipes import FinetuneRecipe
 from launch.runs import RunLog, console, prepare
 from launch.serve import serve, serve_with_actor
-from launch.sockets import ANY_HOST, Address, LearnerSockets, check_bind
+from launch.sockets import EVERY_INTERFACE, Address, LearnerSockets, check_bind
 from launch.stages import load_dataset, load_state, make_ring
 from launch.training import Training
 from robot_env.make import check_arm, make_env
@@ -61,7 +61,7 @@ def learner_stage(
         if training is None:
             return
         with closing(LearnerSockets(address, keys, training.journal.info.layout.max_bytes)) as sockets:
-            there = replace(sockets.address, host="HOST") if address.host in ANY_HOST else sockets.address
+            there = replace(sockets.address, host="HOST") if address.host in EVERY_INTERFACE else sockets.address
             console.print(f"waiting for actors: `segue actor --connect {there} --out DIR`", soft_wrap=True)
             serve(training, sockets, folder)
         finish(training)

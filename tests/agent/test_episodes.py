@@ -6,7 +6,7 @@ from tempfile import TemporaryDirectory
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from agent.replay import journal as journal_module
@@ -16,9 +16,9 @@ from agent.replay.journal import JournalReader
 from agent.replay.journal_index import build_index, spans
 from agent.replay.journal_info import session_folders
 from agent.replay.journal_repair import repair
-from agent.replay.record import Gap, Step
+from agent.replay.record import Gap, Step, encode
 from agent.replay.segment import segment_path, segments
-from tests.agent.entries import INFO, SCORES, SESSION, Entry, story, told, write
+from tests.agent.entries import INFO, SCORES, SESSION, Entry, story, write
 
 LONG = story("---T", "-t", SCORES, "--.", "-T", "T", "-", SCORES, "---T", "-")
 LENGTHS = [4, 2, 3, 2, 1, 1, 4, 1]
@@ -49,20 +49,18 @@ def test_an_episode_is_what_belongs_together(folder):
     for episode in mine:
         assert (episode.first, episode.next) == (steps[at].number, steps[at + len(episode.transitions) - 1].next)
         for transition in episode.transitions:
-            assert told([Entry(SESSION, 0, Step(transition, True))]) == told(
-                [Entry(SESSION, 0, Step(steps[at].event.transition, True))]
-            )
+            assert transition.sequence == at
+            np.testing.assert_array_equal(transition.obs["x"], steps[at].event.transition.obs["x"])
             at += 1
 
 
 EVENTS = st.lists(st.sampled_from(["T", "t", "-T", "--t", "-.", "-", ".", SCORES, "gap", "----T"]), max_size=12)
 
 
-@settings(max_examples=60)
 @given(events=EVENTS, drop=st.sets(st.integers(1, 25), max_size=3))
 def test_the_index_and_every_reader_agree_on_episodes(events, drop):
     """Also where records were damaged and transitions that follow have lost their observation."""
-    entries, number = story(*(Gap(90 + i, -1, "full") if e == "gap" else e for i, e in enumerate(events))), 0
+    entries = story(*(Gap(100 * i + 100, -1, "full") if e == "gap" else e for i, e in enumerate(events)))
     for at in drop & set(range(len(entries))):
         entries[at] = Entry(SESSION, entries[at].number, Gap(entries[at].next, -1, "damaged"))
     with TemporaryDirectory() as made:
@@ -126,8 +124,6 @@ def write_more(folder, events):
     longer = story("---T", "-t", SCORES, "--.", "-T", "T", "-", SCORES, "---T", "-" + events)
     journal = journal_module.Journal.open(folder, INFO)
     for entry in longer[len(LONG) :]:
-        from agent.replay.record import encode
-
         assert journal.append(entry, encode(entry))
     journal.close()
 

@@ -1,8 +1,6 @@
-"""Verifying and repairing a journal: damage is found where it is, and what is good stays."""
+"""Episodes of a journal: where they begin and end, which are discarded, and what a data set takes from them."""
 
 import json
-import os
-import shutil
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -12,17 +10,18 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from agent.replay import journal as journal_module
-from agent.replay.journal import Journal, JournalReader
-from agent.replay.journal_check import Finding, verify
-from agent.replay.journal_index import build_index, index_path, read_index
+from agent.replay.dataset import Dataset, DatasetInfo
+from agent.replay.episodes import Tombstones, episodes
+from agent.replay.journal import JournalReader
+from agent.replay.journal_index import build_index, spans
 from agent.replay.journal_info import session_folders
 from agent.replay.journal_repair import repair
-from agent.replay.record import Entry, Gap, decode, encode
-from agent.replay.segment import pieces, segment_path, segments
-from tests.agent.entries import INFO, LAYOUT, SCORES, SESSION, story, told, write
+from agent.replay.record import Gap, Step, encode
+from agent.replay.segment import segment_path, segments
+from tests.agent.entries import INFO, SCORES, SESSION, Entry, story, write
 
-LONG = story("---T", "-t", "----T", SCORES, "--.", "-T", "------t", "T", "T", "----T")
-OTHER = story("--T", "-t", session=7)
+LONG = story("---T", "-t", SCORES, "--.", "-T", "T", "-", SCORES, "---T", "-")
+LENGTHS = [4, 2, 3, 2, 1, 1, 4, 1]
 
 
 @pytest.fixture(autouse=True, scope="module")
@@ -32,261 +31,171 @@ def small_segments():
         yield
 
 
-@pytest.fixture(scope="module")
-def whole(tmp_path_factory, small_segments):
-    folder = tmp_path_factory.mktemp("whole") / "journal"
-    write(folder, LONG, OTHER)
-    return folder
-
-
-def copied(whole: Path, to: str | Path) -> Path:
-    return Path(shutil.copytree(whole, Path(to) / "journal"))
-
-
 @pytest.fixture
-def folder(whole, tmp_path):
-    return copied(whole, tmp_path)
+def folder(tmp_path):
+    write(tmp_path / "journal", LONG, story("--T", session=7))
+    return tmp_path / "journal"
 
 
-def places(folder: Path) -> list[tuple[Path, int, int]]:
-    """Segment, offset and size of each record of the first session."""
-    path = session_folders(folder)[SESSION]
-    return [(segment_path(path, n), p.offset, p.size) for n in segments(path) for p in pieces(segment_path(path, n))]
+def test_an_episode_is_what_belongs_together(folder):
+    found = list(episodes(folder))
+    mine = [e for e in found if e.session == SESSION]
+    assert [(e.number, len(e.transitions)) for e in mine] == list(enumerate(LENGTHS))
+    assert [e.complete for e in mine] == [True, True, False, True, True, False, True, False]
+    assert [e.success for e in mine] == [True, False, False, True, True, False, True, False]
+    assert (found[-1].session, found[-1].number, found[-1].first, found[-1].next) == (7, 0, 1, 4)
+    steps = [e for e in LONG if isinstance(e.event, Step)]
+    at = 0
+    for episode in mine:
+        assert (episode.first, episode.next) == (steps[at].number, steps[at + len(episode.transitions) - 1].next)
+        for transition in episode.transitions:
+            assert transition.sequence == at
+            np.testing.assert_array_equal(transition.obs["x"], steps[at].event.transition.obs["x"])
+            at += 1
 
 
-def spoil(path: Path, offset: int, bit: int = 0) -> None:
-    broken = bytearray(path.read_bytes())
-    broken[offset] ^= 1 << bit
-    path.write_bytes(broken)
+EVENTS = st.lists(st.sampled_from(["T", "t", "-T", "--t", "-.", "-", ".", SCORES, "gap", "----T"]), max_size=12)
 
 
-def raw(folder: Path, session: int = SESSION) -> list[Entry]:
-    """What stands in a session, each transition as its record tells it."""
-    path = session_folders(folder)[session]
-    records = [p.record for n in segments(path) for p in pieces(segment_path(path, n))]
-    return [decode(record, LAYOUT) for record in records]
-
-
-def bare(entries: list[Entry]) -> list[Entry]:
-    return [decode(encode(entry), LAYOUT) for entry in entries]
-
-
-def test_a_whole_journal_is_ok_and_counted(folder):
-    report = verify(folder)
-    assert report.ok
-    assert report.findings == report.repairs == []
-    first, other = report.sessions
-    assert (first.session, first.records, first.transitions) == (SESSION, len(LONG), len(LONG) - 2)
-    assert (first.complete, first.open, first.gaps, first.lost) == (8, 1, 0, 0)
-    assert first.nbytes == sum(size for _, _, size in places(folder))
-    assert (other.session, other.records, other.complete) == (7, 6, 2)
-    files = {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
-    assert repair(folder).repairs == []
-    assert {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()} == files
-
-
-def test_gaps_are_counted_and_are_no_damage(tmp_path):
-    write(tmp_path, story("--T", Gap(9, 4, "full"), "--T", Gap(20, 7, "full")))
-    report = verify(tmp_path)
-    assert report.ok
-    assert (report.sessions[0].gaps, report.sessions[0].lost) == (2, 11)
-
-
-@settings(max_examples=500)
-@given(at=st.floats(0, 1, exclude_max=True), bit=st.integers(0, 7))
-def test_every_flipped_bit_is_found_at_its_record_and_repair_keeps_all_others(whole, at, bit):
+@settings(max_examples=1000)
+@given(events=EVENTS, drop=st.sets(st.integers(1, 25), max_size=3))
+def test_the_index_and_every_reader_agree_on_episodes(events, drop):
+    """Also where records were damaged and transitions that follow have lost their observation."""
+    entries = story(*(Gap(100 * i + 100, -1, "full") if e == "gap" else e for i, e in enumerate(events)))
+    for at in drop & set(range(len(entries))):
+        entries[at] = Entry(SESSION, entries[at].number, Gap(entries[at].next, -1, "damaged"))
     with TemporaryDirectory() as made:
-        folder = copied(whole, made)
-        where = places(folder)
-        offset = int(at * sum(size for *_, size in where))
-        number = next(n for n in range(len(where)) if offset < sum(size for *_, size in where[: n + 1]))
-        path, begin, _ = where[number]
-        spoil(path, begin + offset - sum(size for *_, size in where[:number]), bit)
-        damaged = path.read_bytes()
-
-        report = verify(folder)
-        assert [(f.file, f.offset, f.number) for f in report.findings] == [(path, begin, number)]
-        last = number == len(LONG) - 1
-        assert ("torn tail" in report.findings[0].what) == last
-        mended = repair(folder)
-        assert mended.ok
-        assert mended.sessions[0].gaps == (0 if last else 1)
-        assert mended.repairs
-        found = raw(folder)
-        gap = [] if last else [Entry(SESSION, number, Gap(number + 1, -1, "it was damaged in the journal"))]
-        assert told(found) == told([*bare(LONG[:number]), *gap, *bare(LONG[number + 1 :])])
-        kept = next(path.parent.glob(f"{path.name}.torn" if last else f"{path.name}.damaged")).read_bytes()
-        assert kept == (damaged[begin:] if last else damaged)
-        assert told(raw(folder, 7)) == told(bare(OTHER))
-        for first in segments(path.parent)[:-1]:
-            assert read_index(path.parent, first) == build_index(path.parent, first)
-        goes_on(folder, len(LONG) - last)
-        assert len(JournalReader(folder).read(1000)) >= len(LONG) - 2 + len(OTHER)
+        folder = Path(made)
+        write(folder, entries)
+        found, by_index = list(episodes(folder)), spans(session_folders(folder)[SESSION])
+        assert [(e.first, e.next, len(e.transitions)) for e in found] == [(s.first, s.next, s.steps) for s in by_index]
+        for episode, span in zip(found, by_index, strict=True):
+            last = episode.transitions[-1]
+            assert (span.terminated, span.truncated) == (last.terminated, last.truncated)
+            assert span.reward_sum == sum(t.reward for t in episode.transitions)
+            sequences = [t.sequence for t in episode.transitions]
+            assert sequences == list(range(sequences[0], sequences[0] + len(sequences)))
+        # As a learner counts them from what a reader gives it.
+        begun, steps = [], 0
+        for entry in JournalReader(folder).read(1000):
+            if isinstance(entry.event, Step):
+                if entry.event.first or not steps:
+                    begun.append(entry.number)
+                steps = 0 if entry.event.ends_episode else steps + 1
+            else:
+                steps = 0
+        assert begun == [e.first for e in found]
+        for number in segments(session_folders(folder)[SESSION]):
+            assert build_index(session_folders(folder)[SESSION], number).first == number
 
 
-def goes_on(folder: Path, number: int) -> None:
-    """The journal can be opened and takes what comes next."""
-    journal = Journal.open(folder, INFO)
-    assert journal.cuts == []
-    assert journal.next(SESSION) == number
-    gap = Entry(SESSION, number, Gap(number + 5, -1, "full"))
-    assert journal.append(gap, encode(gap))
-    journal.close()
-
-
-@settings(max_examples=500)
-@given(kept=st.floats(0, 1), rest=st.sampled_from([b"", b"\xff", b"\xff" * 40, b"\xffSGR1" * 9]))
-def test_a_torn_tail_is_found_cut_and_kept(whole, kept, rest):
-    with TemporaryDirectory() as made:
-        folder = copied(whole, made)
-        path, first = places(folder)[-1][0], segments(session_folders(folder)[SESSION])[-1]
-        mine = [(offset, size) for file, offset, size in places(folder) if file == path]
-        os.truncate(path, int(kept * path.stat().st_size))
-        with path.open("ab") as file:
-            file.write(rest)
-        count = sum(offset + size <= int(kept * sum(s for _, s in mine)) for offset, size in mine)
-        end = sum(size for _, size in mine[:count])
-        torn = path.read_bytes()[end:]
-        report = verify(folder)
-        what = [Finding(path, end, first + count, f"a torn tail of {len(torn)} bytes")] if torn else []
-        assert report.findings == what
-        mended = repair(folder)
-        assert mended.ok
-        assert len(mended.repairs) == len(what)
-        assert told(raw(folder)) == told(bare(LONG[: first + count]))
-        assert [p.read_bytes() for p in path.parent.glob("*.torn")] == ([torn] if torn else [])
-        goes_on(folder, first + count)
-
-
-@given(seed=st.integers(0, 1 << 30))
-@settings(max_examples=500)
-def test_any_damage_is_survived(whole, seed):
-    """Segments are cut, doubled, lost and overwritten; nothing that is intact and in its place goes away."""
-    rng = np.random.default_rng(seed)
-    with TemporaryDirectory() as made:
-        folder = copied(whole, made)
-        path = session_folders(folder)[SESSION]
-        for first in rng.choice(segments(path), rng.integers(1, 4), replace=False):
-            file = segment_path(path, first)
-            data = file.read_bytes()
-            at, length = rng.integers(len(data) + 1), rng.integers(400)
-            match rng.integers(5):
-                case 0:
-                    file.write_bytes(data[:at] + data[at + length :])
-                case 1:
-                    file.write_bytes(data[:at] + rng.bytes(length) + data[at + length :])
-                case 2:
-                    file.write_bytes(data + data[:at])
-                case 3:
-                    file.unlink()
-                case 4:
-                    index_path(path, first).write_text("{}")
-        there = {e.number for e in raw_intact(folder)}
-        verify(folder)
-        mended = repair(folder)
-        assert mended.findings == []
-        found = raw(folder)
-        assert [e.number for e in found] == [0, *(e.next for e in found[:-1])]
-        good = {e.number for e in found if not isinstance(e.event, Gap)}
-        assert good == there
-        assert told(e for e in found if e.number in good) == told(e for e in bare(LONG) if e.number in good)
-        assert repair(folder).repairs == []
-        JournalReader(folder).read(1000)
-
-
-def raw_intact(folder: Path) -> list[Entry]:
-    path = session_folders(folder)[SESSION]
-    found = [p.record for n in segments(path) for p in pieces(segment_path(path, n))]
-    return [decode(record, LAYOUT) for record in found if record is not None]
-
-
-def test_a_lost_segment_becomes_a_gap(folder):
-    path = session_folders(folder)[SESSION]
-    firsts = segments(path)
-    for first in (firsts[0], firsts[2]):
-        segment_path(path, first).unlink()
-    report = verify(folder)
-    assert [f.number for f in report.findings] == [0, firsts[2]]
-    mended = repair(folder)
-    assert mended.ok
-    found = raw(folder)
-    assert [(e.number, e.next) for e in found if isinstance(e.event, Gap)] == [(0, firsts[1]), (firsts[2], firsts[3])]
-    assert mended.sessions[0].lost == firsts[1] - 1 + firsts[3] - firsts[2] - sum(
-        e.event == SCORES for e in LONG[firsts[2] : firsts[3]]
-    )
-
-
-def test_a_missing_or_stale_index_is_found_and_rebuilt(folder):
-    path = session_folders(folder)[SESSION]
-    firsts = segments(path)
-    index_path(path, firsts[0]).unlink()
-    index_path(path, firsts[1]).write_bytes(index_path(path, firsts[0] or firsts[2]).read_bytes())
-    stale = json.loads(index_path(path, firsts[2]).read_text())
-    stale["episodes"][0]["steps"] += 1
-    index_path(path, firsts[2]).write_text(json.dumps(stale))
-    report = verify(folder)
-    assert [f.file for f in report.findings] == [index_path(path, first) for first in firsts[:3]]
-    assert repair(folder).ok
-    for first in firsts[:-1]:
-        assert read_index(path, first) == build_index(path, first)
-
-
-def test_what_is_intact_but_wrong_is_found(tmp_path):
-    """Records that a faulty program appended: of another session, twice, not whole; and a lost transition."""
-    folder = tmp_path / "journal"
-    write(folder, story("--T"))
-    path = segment_path(session_folders(folder)[SESSION], 0)
-    entries = story("--T", "--T")
-    torn_off = encode(entries[5])[:-8]
-    wrong = [encode(OTHER[4]), encode(entries[2]), torn_off, encode(entries[6])]
-    with path.open("ab") as file:
-        file.write(b"".join(wrong))
-    report = verify(folder)
-    assert len(report.findings) == 3
-    assert "of session 0000000000000007" in str(report.findings[0])
-    assert "record 2 stands there, out of order or twice" in str(report.findings[1])
-    assert repair(folder).ok
-    assert [e.number for e in raw(folder)] == [0, 1, 2, 3, 4, 6]
-    write(tmp_path / "lost", [*story("--T", Gap(9, 0, "full"))])
-    path = segment_path(session_folders(tmp_path / "lost")[SESSION], 0)
-    with path.open("ab") as file:
-        file.write(encode(story("-" * 20)[12]))
-    assert [(f.number, f.what) for f in verify(tmp_path / "lost").findings] == [(9, "record 12 stands there")]
-    jump = story("--T")
-    for number, entry in enumerate(jump[1:], 1):
-        object.__setattr__(entry.event.transition, "sequence", 2 * number)
-    write(tmp_path / "jump", jump)
-    assert [f.number for f in verify(tmp_path / "jump").findings] == [1, 2, 3]
-
-
-def test_what_belongs_to_no_session_is_looked_at_too(folder):
-    (folder / "tombstones.jsonl").write_text('{"session": 3}\n')
-    info = (folder / "journal.json").read_text()
-    (folder / "journal.json").write_text("{")
-    spoil(*places(folder)[2][:2])
-    report = verify(folder)
-    assert [f.file.name for f in report.findings] == ["journal.json", "000000000000.seg", "tombstones.jsonl"]
-    assert all("\n" not in str(finding) for finding in report.findings)
-    with pytest.raises(ValueError, match="cannot be read"):
-        repair(folder)
-    (folder / "journal.json").write_text(info)
-    assert [f.file.name for f in repair(folder).findings] == ["tombstones.jsonl"]
-    with pytest.raises(ValueError, match="no such folder"):
-        verify(folder / "none")
-
-
-def test_a_journal_in_use_is_not_repaired(folder):
-    journal = Journal.open(folder, INFO)
-    with pytest.raises(ValueError, match="another process uses it"):
-        repair(folder)
-    journal.close()
-
-
-def test_damage_that_was_kept_is_never_written_over(folder):
-    for _ in range(3):
-        path, offset, _ = places(folder)[2]
-        spoil(path, offset + 20)
-        assert repair(folder).ok
-    assert sorted(p.name for p in path.parent.glob(f"{path.name}.*")) == [
-        f"{path.name}.{kind}" for kind in ("damaged", "damaged2", "damaged3")
+def test_a_discarded_episode_is_left_out_until_it_is_restored(folder):
+    tombstones = Tombstones(folder)
+    assert not tombstones.refresh()
+    for episode in (2, 6):
+        Tombstones.discard(folder, SESSION, episode, reason="the gripper was loose", by="ada")
+    assert (SESSION, 2) not in tombstones
+    assert tombstones.refresh()
+    assert not tombstones.refresh()
+    assert (SESSION, 2) in tombstones
+    assert (7, 0) not in tombstones
+    assert Tombstones.read(folder) == {(SESSION, 2), (SESSION, 6)}
+    assert [e.number for e in episodes(folder) if e.session == SESSION] == [0, 1, 3, 4, 5, 7]
+    assert [e.tombstoned for e in episodes(folder, tombstoned=True)] == [n in (2, 6) for n in range(9)]
+    Tombstones.restore(folder, SESSION, 2, by="bob")
+    assert Tombstones.read(folder) == {(SESSION, 6)}
+    assert tombstones.refresh()
+    lines = [json.loads(line) for line in (folder / "tombstones.jsonl").read_text().splitlines()]
+    assert [(line["session"], line["episode"], line["restored"], line["by"]) for line in lines] == [
+        ("0000000000000abc", 2, False, "ada"),
+        ("0000000000000abc", 6, False, "ada"),
+        ("0000000000000abc", 2, True, "bob"),
     ]
+    assert lines[0]["reason"] == "the gripper was loose"
+
+
+def test_an_episode_that_goes_on_stays_discarded(folder):
+    Tombstones.discard(folder, SESSION, 7, "an accident", "ada")
+    write_more(folder, "---T-T")
+    assert Tombstones.read(folder) == {(SESSION, 7)}
+    assert [(e.number, len(e.transitions)) for e in episodes(folder) if e.session == SESSION][-2:] == [(6, 4), (8, 2)]
+
+
+def write_more(folder, events):
+    longer = story("---T", "-t", SCORES, "--.", "-T", "T", "-", SCORES, "---T", "-" + events)
+    journal = journal_module.Journal.open(folder, INFO)
+    for entry in longer[len(LONG) :]:
+        assert journal.append(entry, encode(entry))
+    journal.close()
+
+
+def test_a_repair_that_renumbers_episodes_moves_no_tombstone(folder):
+    Tombstones.discard(folder, SESSION, 3, "wrong", "ada")
+    want = [(e.first, e.next) for e in episodes(folder, tombstoned=True) if e.tombstoned]
+    path = segment_path(session_folders(folder)[SESSION], 0)
+    broken = bytearray(path.read_bytes())
+    broken[900] ^= 1  # in the middle of the first episode
+    path.write_bytes(broken)
+    assert repair(folder).ok
+    found = [e for e in episodes(folder, tombstoned=True) if e.tombstoned]
+    assert [(e.first, e.next) for e in found] == want
+    assert Tombstones.read(folder) == {(SESSION, found[0].number)}
+
+
+def test_what_is_not_there_cannot_be_discarded(folder):
+    wrong = {
+        "it has no session 0000000000000005": lambda: Tombstones.discard(folder, 5, 0, "", "ada"),
+        "has 8 episodes and no number 8": lambda: Tombstones.discard(folder, SESSION, 8, "", "ada"),
+        "has 8 episodes and no number -1": lambda: Tombstones.restore(folder, SESSION, -1, "ada"),
+        "episode 2 of 0000000000000abc is not discarded": lambda: Tombstones.restore(folder, SESSION, 2, "ada"),
+    }
+    for words, call in wrong.items():
+        with pytest.raises(ValueError, match=words) as refusal:
+            call()
+        assert "\n" not in str(refusal.value)
+    assert not (folder / "tombstones.jsonl").exists()
+
+
+def test_a_line_that_was_not_finished_was_never_there(folder):
+    path = folder / "tombstones.jsonl"
+    Tombstones.discard(folder, SESSION, 0, "a", "ada")
+    first = path.read_bytes()
+    Tombstones.discard(folder, SESSION, 1, "b", "ada")
+    path.write_bytes(path.read_bytes()[:-5])
+    assert Tombstones.read(folder) == {(SESSION, 0)}
+    Tombstones.discard(folder, 7, 0, "c", "ada")
+    assert path.read_bytes().startswith(first)
+    assert Tombstones.read(folder) == {(SESSION, 0), (7, 0)}
+    path.write_bytes(b"{}\n" + path.read_bytes())
+    with pytest.raises(ValueError, match="line 1 is no tombstone"):
+        list(episodes(folder))
+
+
+@pytest.mark.parametrize("inside", [False, True])
+def test_a_journal_is_a_data_set(folder, inside):
+    Tombstones.discard(folder, SESSION, 1, "b", "ada")
+    found = Dataset.load(folder.parent if inside else folder)
+    assert found.info == DatasetInfo("reach", 2.0, -1.0, 0.5, "made up here")
+    kept = [t for e in episodes(folder) for t in e.transitions]
+    assert len(found) == len(kept) == sum(LENGTHS) - 2 + 3
+    np.testing.assert_array_equal(found.columns["obs/x"], [t.obs["x"] for t in kept])
+    assert found.columns["next_obs/image"].dtype == np.uint8
+    np.testing.assert_array_equal(found.columns["sequence"], [t.sequence for t in kept])
+    # Episodes that were left or cut off end where they were, truncated.
+    lengths = [4, 3, 2, 1, 1, 4, 1, 3]
+    assert [e.stop - e.start for e in found.episodes] == lengths
+    ends = np.cumsum(lengths) - 1
+    np.testing.assert_array_equal(found.columns["terminated"][ends], [1, 0, 1, 1, 0, 1, 0, 1])
+    np.testing.assert_array_equal(found.columns["truncated"][ends], [0, 1, 0, 0, 1, 0, 1, 0])
+    found.check({"x": (2,), "image": (2, 3)}, 1, "reach")
+    assert found.batch().has_return.all()
+
+
+def test_a_journal_without_data_or_with_damage_is_no_data_set(folder, tmp_path):
+    write(tmp_path / "empty")
+    with pytest.raises(ValueError, match="there are no transitions"):
+        Dataset.load(tmp_path / "empty")
+    path = segment_path(session_folders(folder)[SESSION], 0)
+    path.write_bytes(path.read_bytes()[:300] + b"x" + path.read_bytes()[301:])
+    with pytest.raises(ValueError, match=r"data set .*record 1 at byte 120: .*; repair its journal"):
+        Dataset.load(folder)
