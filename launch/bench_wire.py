@@ -101,7 +101,7 @@ def throughput(obs: dict[str, ArraySpec], count: int, journaled: bool) -> dict[s
             sink = stack.enter_context(closing(Journal.open(folder, JournalInfo("bench", 0.99, 1.0, 0.0, layout))))
             reader = JournalReader(folder)
         sockets = stack.enter_context(closing(LearnerSockets(Address(HOST, 0), None, layout.max_bytes)))
-        receiver = stack.enter_context(closing(Receiver(sockets, sink, layout, RECIPE, one_actor=True)))
+        receiver = stack.enter_context(closing(Receiver(sockets, sink, layout, "bench", RECIPE, one_actor=True)))
         arguments = (sockets.address.port, f"{name}/spool", obs, count)
         child = multiprocessing.get_context("spawn").Process(target=tell_all, args=arguments)
         child.start()
@@ -184,7 +184,7 @@ def params_latency(count: int) -> list[float]:
     sent: dict[int, float] = {}
     with tempfile.TemporaryDirectory() as name, ExitStack() as stack:
         sockets = stack.enter_context(closing(LearnerSockets(Address(HOST, 0), None, layout.max_bytes)))
-        receiver = stack.enter_context(closing(Receiver(sockets, Counting(), layout, RECIPE, one_actor=True)))
+        receiver = stack.enter_context(closing(Receiver(sockets, Counting(), layout, "bench", RECIPE, one_actor=True)))
         results = spawn.Queue()
         child = spawn.Process(target=hear_params, args=(sockets.address.port, f"{name}/spool", count, results))
         child.start()

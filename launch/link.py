@@ -66,11 +66,13 @@ class Link:
         self._said_s = self._synced_s = 0.0
         self._heard_s = self._moved_s = time.monotonic()
         self._recipe: dict[str, Any] | None = None
+        self._run_name = ""
         self._specs: Mapping[int, Mapping[str, ArraySpec]] = {}
         self._order: Order | None = None
         self._published: Published | None = None
         self._now: PolicyParams | None = None
-        self._reason: str | None = None
+        self._reason: str | None = None  # why the learner does not take this actor, and since when
+        self._reason_s = 0.0
         self._error: BaseException | None = None
         self._waiting, self._stop = -1, False
         self.waited, self.steps, self.late, self.refused = Stopwatch(), 0, 0, 0
@@ -96,7 +98,7 @@ class Link:
     def begin(self, layout: Layout, specs: Mapping[int, Mapping[str, ArraySpec]]) -> None:
         """The session's stream begins; parameters must be of these dtypes and shapes."""
         with self._changed:
-            self._acting, self._specs = self._spool.begin(self._session, layout), specs
+            self._acting, self._specs = self._spool.begin(self._session, layout, self._run_name), specs
             self._deliveries.append(Delivery(self._acting, True, self._send_bytes))
             self._wake()
 
@@ -176,7 +178,7 @@ class Link:
         while not ready():
             self._check()
             silent_s = time.monotonic() - max(self._heard_s, since_s)
-            if silent_s > self._patience_s or (self._reason and time.monotonic() - since_s > self._patience_s):
+            if silent_s > self._patience_s:
                 raise LearnerAway(self._complaint(what))
             self._changed.wait(0.2)
 
@@ -189,6 +191,8 @@ class Link:
     def _check(self) -> None:
         if self._error is not None:
             raise self._error
+        if self._reason is not None and time.monotonic() - self._reason_s > self._patience_s:
+            raise LearnerAway(self._complaint(self._reason))
 
     def _wake(self) -> None:
         with suppress(zmq.Again):  # it is awake already
@@ -243,12 +247,13 @@ class Link:
             elif self._specs:
                 published = decode_params(header, arrays, self._specs)
         except RecordError as error:
-            self.refused, self._reason = self.refused + 1, str(error)
+            self.refused += 1
+            self._because(str(error))
             return
         with self._changed:
             self._heard_s = time.monotonic()
             if published is not None:
-                self._published, self._now = published, None
+                self._published, self._now, self._reason = published, None, None
             elif message is not None:
                 self._obey(message)
             self._changed.notify_all()
@@ -258,12 +263,14 @@ class Link:
         if getattr(message, "session", 0) != (self._session if head is None else head.stream.session):
             return
         match message:
-            case Welcome(learner, _, number, recipe):
-                self._learner, self._recipe, self._greeted, self._reason = learner, recipe, True, None
+            case Welcome(learner, _, number, run, recipe):
+                self._learner, self._recipe, self._run_name = learner, recipe, run
+                self._greeted, self._reason = True, None
                 if head is not None:
                     head.rewind(number)
             case Refused(_, reason):
-                self._reason, self._greeted = reason, False
+                self._because(reason)
+                self._greeted = False
             case Status() if message.learner != self._learner:
                 self._greeted = False  # a new learner: it knows nothing of what was on its way
             case Status() if head is not None:
@@ -275,6 +282,11 @@ class Link:
                     self._deliveries.popleft()
                     self._spool.done(head.stream)
                     self._greeted = False
+
+    def _because(self, reason: str) -> None:
+        if self._reason is None:
+            self._reason_s = time.monotonic()
+        self._reason = reason
 
     @property
     def _head(self) -> Delivery | None:
@@ -291,9 +303,10 @@ class Link:
         if self._greeted and head is not None:
             self._heartbeat(head)
         elif head is not None:
-            self._send(Hello(head.stream.session, self._actor_id, self._replaces, head.stream.first, head.acting))
+            stream = head.stream
+            self._send(Hello(stream.session, stream.run, self._actor_id, self._replaces, stream.first, head.acting))
         elif self._session:
-            self._send(Hello(self._session, self._actor_id, self._replaces, 0, True))
+            self._send(Hello(self._session, "", self._actor_id, self._replaces, 0, True))
 
     def _heartbeat(self, head: Delivery) -> None:
         published = self._published

@@ -89,6 +89,7 @@ class Receiver:
         sockets: bound.
         sink: the journal.
         layout: what records hold.
+        run: its name, by which an actor knows whether what it still has belongs here.
         recipe: of the run, as plain JSON, for actors that join.
         one_actor: whether a second actor is refused.
 
@@ -100,10 +101,10 @@ class Receiver:
     """
 
     def __init__(
-        self, sockets: LearnerSockets, sink: Sink, layout: Layout, recipe: Mapping[str, Any], one_actor: bool
+        self, sockets: LearnerSockets, sink: Sink, layout: Layout, run: str, recipe: Mapping[str, Any], one_actor: bool
     ) -> None:
         self._sockets, self._sink, self._layout = sockets, sink, layout
-        self._recipe, self._one_actor = dict(recipe), one_actor
+        self._run_name, self._recipe, self._one_actor = run, dict(recipe), one_actor
         self.learner = secrets.randbelow((1 << 63) - 1) + 1
         self.arrived = threading.Event()
         self.refused: Counter[str] = Counter()
@@ -256,7 +257,12 @@ class Receiver:
             gone.acting = False
         others = [p for s, p in self._peers.items() if s != hello.session and p.is_live] if hello.acting else []
         reason = None
-        if any(p.actor_id == hello.actor_id for p in others):
+        if hello.run not in ("", self._run_name):
+            reason = (
+                f"session {hello.session:016x} belongs to run {hello.run}, and this is {self._run_name}; start the learner of "
+                "that run to deliver it, or give the actor another --out"
+            )
+        elif any(p.actor_id == hello.actor_id for p in others):
             reason = f"actor {hello.actor_id} is there already; give this one another --actor-id, or wait till that one is gone"
         elif others and self._one_actor:
             reason = f"a run in lockstep takes one actor and has actor {others[0].actor_id}; start it with --online.pace free"
@@ -267,7 +273,7 @@ class Receiver:
         expected = self._sink.next(hello.session)
         peer = Peer(identity, hello.actor_id, hello.acting, time.monotonic(), expected, expected)
         self._peers[hello.session] = peer
-        self._send(identity, Welcome(self.learner, hello.session, expected, self._recipe))
+        self._send(identity, Welcome(self.learner, hello.session, expected, self._run_name, self._recipe))
         self._dirty_since_s = (
             self._dirty_since_s or time.monotonic()
         )  # what stands there already is said to be safe after a sync

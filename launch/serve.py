@@ -1,6 +1,7 @@
 """The learner's process: a run whose actors are elsewhere, joined to it by sockets."""
 
 import os
+import secrets
 import subprocess
 import sys
 import time
@@ -119,8 +120,16 @@ def serve(training: Training, sockets: LearnerSockets, folder: Path, watch: Call
     """Carries out a run with the actors that join, and leaves `pace.json` in its folder."""
     recipe = to_plain(training.recipe)
     layout, one = training.journal.info.layout, not training.free
-    with closing(Receiver(sockets, training.journal, layout, recipe, one)) as receiver:
+    with closing(Receiver(sockets, training.journal, layout, run_name(folder), recipe, one)) as receiver:
         Server(training, receiver, folder, watch).run()
+
+
+def run_name(folder: Path) -> str:
+    """The name of a run, made once: a new run in a folder of the same name is another one."""
+    path = folder / "run.json"
+    if not path.exists():
+        write_json(path, {"run": secrets.token_hex(8)})
+    return read_json(path)["run"]
 
 
 class Child:

@@ -27,11 +27,17 @@ class Outgoing:
         folder: of the stream.
         session: its number.
         segment_bytes: see `StreamWriter`.
+        run: of a new stream, the run that it belongs to.
     """
 
-    def __init__(self, folder: Path, session: int, segment_bytes: int) -> None:
+    def __init__(self, folder: Path, session: int, segment_bytes: int, run: str | None = None) -> None:
         self.folder, self.session = folder, session
         self._lock = threading.Lock()
+        name = folder / "run"
+        if run is not None:
+            folder.mkdir(parents=True)
+            name.write_text(run)
+        self.run = name.read_text() if name.exists() else ""
         self._writer = StreamWriter(folder, segment_bytes)
         self.reader = StreamReader(folder, self._writer.first)
 
@@ -115,10 +121,10 @@ class Spool:
         self._current: Outgoing | None = None
         self.dropped = 0
 
-    def begin(self, session: int, layout: Layout) -> Outgoing:
-        """The stream of a new session, whose records must fit the layout."""
+    def begin(self, session: int, layout: Layout, run: str) -> Outgoing:
+        """The stream of a new session of a run, whose records must fit the layout."""
         name = f"{self._count:04d}-{session:016x}"
-        self._layout, self._current = layout, Outgoing(self.folder / name, session, self._segment_bytes)
+        self._layout, self._current = layout, Outgoing(self.folder / name, session, self._segment_bytes, run)
         return self._current
 
     @property

@@ -38,6 +38,7 @@ class Hello:
 
     Attributes:
         session: its number.
+        run: the run that it belongs to; empty while it belongs to none.
         actor_id: whose.
         replaces: the session that this actor's process had before, which is over for certain; 0 for none.
         first: the oldest record that still exists.
@@ -45,6 +46,7 @@ class Hello:
     """
 
     session: int
+    run: str
     actor_id: int
     replaces: int
     first: int
@@ -84,11 +86,12 @@ class Bye:
 
 @dataclass(frozen=True)
 class Welcome:
-    """The answer to a hello: which learner this is, where the stream goes on, and what the run is."""
+    """The answer to a hello: which learner this is, where the stream goes on, and which run it is, with its recipe."""
 
     learner: int
     session: int
     next: int
+    run: str
     recipe: dict[str, Any]
 
 
