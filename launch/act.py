@@ -90,9 +90,11 @@ def run_lockstep(link: Link, performer: Performer, metronome: Metronome | None) 
 
 
 def run_free(link: Link, performer: Performer, metronome: Metronome | None) -> None:
-    """Acts with the newest parameters until the run is finished, whether the learner is there or not.
+    """Acts with the newest parameters until the run is finished.
 
-    Between episodes it evaluates where that is due, and waits where a learner that is there asks for a pause.
+    Between episodes it evaluates where that is due, and waits where it is as far ahead of the learner as the governor allows.
+    While the learner is away, an actor with a rate of its own goes on. A twin without one would be hours ahead in a minute: it
+    waits.
     """
     placed = False
     while True:
@@ -110,7 +112,7 @@ def run_free(link: Link, performer: Performer, metronome: Metronome | None) -> N
             if order.evaluation > performer.evaluations:
                 performer.evaluate(order.evaluation, now)
                 continue
-            if not order.steps and link.learner_is_there:
+            if performer.position - order.after >= order.steps and (metronome is None or link.learner_is_there):
                 link.pause(PAUSE_S)
                 continue
         _beat(link, performer, metronome)

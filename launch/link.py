@@ -140,9 +140,11 @@ class Link:
             self._await(lambda: self._order is not None and self._published is not None, "gives no order")
 
     def pause(self, seconds: float) -> None:
-        """Lets the learner catch up for a while, at most until something changes."""
+        """Lets the learner catch up for a while, at most until something changes. Raises `LearnerAway`."""
         with self._changed, self.waited():
             self._check()
+            if time.monotonic() - self._heard_s > self._patience_s:
+                raise LearnerAway(self._complaint("does not answer"))
             self._changed.wait(seconds)
 
     @property

@@ -7,8 +7,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
-AT_ANY = -1  # an order that holds wherever the actor is in its stream
-
 
 @dataclass(frozen=True)
 class Place:
@@ -26,10 +24,10 @@ class Order:
     Attributes:
         publication: the parameters to act with.
         phase: whose behaviour acts.
-        after: in lockstep the place in the actor's stream at which the order holds: it is carried out where the actor stands
-            exactly there, and has been where it stands further on. `AT_ANY` while running free.
-        steps: in lockstep, control steps to take, fewer where an episode ends. Running free, 0 asks for a pause between
-            episodes.
+        after: the place in the actor's stream that the learner has come to. In lockstep the order is carried out where the actor
+            stands exactly there, and has been where it stands further on.
+        steps: control steps to take from there, fewer where an episode ends. Running free, how far ahead of the learner the actor
+            may begin an episode.
         evaluation: number of the evaluation to make, between episodes; 0 for none.
         finished: nothing is left to do.
         place: where to go on from, in a new session.
@@ -37,7 +35,7 @@ class Order:
 
     publication: int
     phase: int
-    after: int = AT_ANY
+    after: int = 0
     steps: int = 0
     evaluation: int = 0
     finished: bool = False
@@ -66,9 +64,9 @@ class Governor:
         ceiling = min(env_steps * self.utd + self.tolerance, total_env_steps * self.utd)
         return max(0, min(at_once, (ceiling - updates) // self.utd))
 
-    def may_act(self, env_steps: int, updates: int) -> bool:
-        """Whether actors may go on."""
-        return env_steps * self.utd - updates <= self.tolerance
+    def may_act(self, env_steps: int, updates: int) -> int:
+        """Environment steps that actors may be ahead of what the learner has taken in."""
+        return max(0, (self.tolerance - (env_steps * self.utd - updates)) // self.utd)
 
 
 class Stopwatch:

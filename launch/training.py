@@ -15,7 +15,7 @@ from agent.types import Transition
 from launch.checkpoint import Checkpoints
 from launch.learner import OFFLINE_BLOCK, Learner
 from launch.ledger import Episode, Ledger
-from launch.orders import AT_ANY, Governor, Order
+from launch.orders import Governor, Order
 from launch.recipe_files import to_plain
 from launch.recipes import FinetuneRecipe
 from launch.runs import RunLog
@@ -75,9 +75,9 @@ class Training:
         """
         sessions = [s for s in self.ledger.sessions if s in live]
         if self.free:
-            go, due = int(self._may_act()), self._evaluation()
+            each, due = -(-self._may_act() // max(len(sessions), 1)), self._evaluation()
             examiner = min(sessions, key=lambda s: self.ledger.sessions[s].actor_id, default=None)
-            return {s: self._order_of(s, steps=go, evaluation=due if s == examiner else 0) for s in sessions}
+            return {s: self._order_of(s, steps=each, evaluation=due if s == examiner else 0) for s in sessions}
         current = self.ledger.current
         if current not in live or current is None:
             return {}
@@ -214,7 +214,7 @@ class Training:
         return Order(
             publication=self.publication,
             phase=self.learner.phase_index,
-            after=AT_ANY if self.free else self.ledger.positions[session],
+            after=self.ledger.positions[session],
             steps=steps,
             evaluation=evaluation,
             finished=self.finished,
@@ -229,12 +229,15 @@ class Training:
         block = self.recipe.online.block
         return governor.may_learn(learner.phase_env_steps, learner.phase_updates, phase.env_steps, block)
 
-    def _may_act(self) -> bool:
+    def _may_act(self) -> int:
+        """Environment steps that all actors together may be ahead, none beyond the end of the phase."""
         learner, phase = self.learner, self.learner.phase
-        if self._complete or phase.collect is None:
-            return False
+        if phase.collect is None or learner.remaining <= 0:
+            return 0
+        if phase.method is None:
+            return learner.remaining
         governor = Governor(phase.utd, self.recipe.online.tolerance)
-        return phase.method is None or governor.may_act(learner.phase_env_steps, learner.phase_updates)
+        return min(learner.remaining, governor.may_act(learner.phase_env_steps, learner.phase_updates))
 
     def _restore(self) -> None:
         if self.checkpoints.newest is None:
