@@ -24,10 +24,10 @@ class Order:
     Attributes:
         publication: the parameters to act with.
         phase: whose behaviour acts.
-        after: the place in the actor's stream that the learner has come to. In lockstep the order is carried out where the actor
-            stands exactly there, and has been where it stands further on.
-        steps: control steps to take from there, fewer where an episode ends. Running free, how far ahead of the learner the actor
-            may begin an episode.
+        after: the place in the actor's stream that the learner has come to. In lockstep the order is carried out where the
+            actor stands exactly there, and has been where it stands further on.
+        steps: control steps to take from there, fewer where an episode ends. Running free, how far ahead of the learner the
+            actor may begin an episode.
         evaluation: number of the evaluation to make, between episodes; 0 for none.
         finished: nothing is left to do.
         place: where to go on from, in a new session.

@@ -34,6 +34,7 @@ MAX_HEADER_BYTES = 1 << 18
 MAX_RECORD_BYTES = (1 << 32) - 8
 DTYPES = ("|b1", "|u1", "|i1", "<u2", "<i2", "<f2", "<u4", "<i4", "<f4", "<u8", "<i8", "<f8")
 MAX_RANK = 8
+MAX_ARRAYS = 4096  # of parameters there may be hundreds
 LIMIT = 1 << 63  # integers of a header are below it
 
 ArraySpec = tuple[str, tuple[int, ...]]
@@ -45,13 +46,14 @@ class RecordError(ValueError):
 
 
 def pack(header: Mapping[str, Any], arrays: Mapping[str, np.ndarray]) -> bytes:
-    """One record. Raises `RecordError` for an array of another dtype than `DTYPES`, or a record of 4 GB or more."""
+    """One record. Raises `RecordError` for what `unpack` would refuse, and for a record of 4 GB or more."""
     contiguous = {name: np.ascontiguousarray(x).reshape(np.shape(x)) for name, x in arrays.items()}
     listed = [[name, x.dtype.str, list(x.shape)] for name, x in contiguous.items()]
-    for name, dtype, _ in listed:
-        if dtype not in DTYPES:
-            raise RecordError(f"record: array {name!r} has dtype {dtype}; use one of {', '.join(DTYPES)}")
-    head: Any = msgpack.packb({**header, "version": VERSION, "arrays": listed})
+    _specs(listed)
+    try:
+        head: bytes = msgpack.packb({**header, "version": VERSION, "arrays": listed}) or b""
+    except (TypeError, ValueError, OverflowError) as error:
+        raise RecordError(f"record: its header holds what cannot be told ({error})") from error
     parts: list[Any] = [head, bytes(-len(head) % 8)]
     for x in contiguous.values():
         parts += [x.reshape(-1).view(np.uint8).data, bytes(-x.nbytes % 8)]
@@ -92,12 +94,14 @@ def unpack(data: bytes | memoryview) -> tuple[dict[str, Any], dict[str, np.ndarr
     header = _header(data[PREFIX.size : PREFIX.size + head_size])
     arrays: dict[str, np.ndarray] = {}
     offset = PREFIX.size + head_size + (-head_size % 8)
-    for name, dtype, shape in _specs(header["arrays"]):
+    for name, dtype, shape in _specs(header.get("arrays")):
         count = math.prod(shape)
         nbytes = count * np.dtype(dtype).itemsize
         if name in arrays or offset + nbytes > len(data):
-            raise RecordError(f"record: array {name!r} is there twice or longer than the record")
+            raise RecordError(f"record: array {name!r:.80} is there twice or longer than the record")
         arrays[name] = np.frombuffer(data, dtype, count, offset).reshape(shape)
+        if dtype == "|b1" and arrays[name].view(np.uint8).max(initial=0) > 1:
+            raise RecordError(f"record: array {name!r} holds what is neither true nor false")
         offset += nbytes + (-nbytes % 8)
     if offset != len(data):
         raise RecordError(f"record: its arrays end at byte {offset} of {len(data)}")
@@ -111,20 +115,24 @@ def _header(data: memoryview) -> dict[str, Any]:
         raise RecordError(f"record: its header is not msgpack ({error or type(error).__name__})") from error
     if not isinstance(header, dict) or not isinstance(header.get("kind"), str):
         raise RecordError("record: its header names no kind")
-    if header.get("version") != VERSION:
-        raise RecordError(f"record: version {header.get('version')!r}, this program speaks {VERSION}")
+    if type(header.get("version")) is not int or header["version"] != VERSION:
+        raise RecordError(f"record: version {header.get('version')!r:.80}, this program speaks {VERSION}")
     return header
 
 
 def _specs(listed: Any) -> list[tuple[str, str, tuple[int, ...]]]:
+    if not isinstance(listed, list) or len(listed) > MAX_ARRAYS:
+        raise RecordError("record: its list of arrays is malformed")
     specs = []
-    for entry in listed if isinstance(listed, list) else [None]:
+    for entry in listed:
         if not (isinstance(entry, list) and len(entry) == 3 and isinstance(entry[2], list)):
             raise RecordError("record: its list of arrays is malformed")
         name, dtype, shape = entry
         sized = len(shape) <= MAX_RANK and all(type(n) is int and 0 <= n < LIMIT for n in shape)
+        # numpy refuses an empty array whose other axes are too long, though it takes no memory.
+        sized = sized and math.prod(n for n in shape if n) < 1 << 32
         if not isinstance(name, str) or dtype not in DTYPES or not sized:
-            raise RecordError(f"record: array {name!r} has dtype {dtype!r} and shape {shape!r}")
+            raise RecordError(f"record: array {name!r:.80} has dtype {dtype!r:.80} and shape {shape!r:.80}")
         specs.append((name, dtype, tuple(shape)))
     return specs
 
@@ -218,14 +226,17 @@ class Entry:
 
 
 def encode(entry: Entry) -> bytes:
-    """The record of an entry."""
+    """The record of an entry. Raises `RecordError` for what a record cannot hold; whether it fits a task, `decode` tells."""
     place = {"session": entry.session, "number": entry.number}
     match entry.event:
         case Step(t, first):
             arrays = {f"next_obs/{name}": x for name, x in t.next_obs.items()}
             arrays |= {"action": t.action, "executed": t.executed}
             arrays |= {f"obs/{name}": x for name, x in t.obs.items()} if first else {}
-            fields = {name: getattr(t, name) for name in _TRANSITION}
+            if t.session != entry.session:
+                raise RecordError(f"record: a transition of session {t.session} in the stream of {entry.session}")
+            fields = {name: getattr(t, name) for name in _TRANSITION} | {"reward": float(t.reward)}
+            fields |= {"terminated": bool(t.terminated), "truncated": bool(t.truncated)}  # environments give numpy's
             event = {"first": first, "success": entry.event.success, "fault": entry.event.fault}
             return pack({"kind": "transition", **place, **fields, **event}, arrays)
         case Begin() as begin:
@@ -258,23 +269,24 @@ def entry_of(
     """
     kind = header["kind"]
     if kind not in _FIELDS:
-        raise RecordError(f"record: unknown kind {kind!r}")
+        raise RecordError(f"record: unknown kind {kind!r:.80}")
     want = {"session": int, "number": int, **_FIELDS[kind]}
     for name, types in want.items():
-        value: Any = header.get(name)
-        whole = isinstance(value, int) and not isinstance(value, bool)
-        wrong = not isinstance(value, types) or (isinstance(value, bool) and types is not bool)
-        if wrong or (whole and not -1 <= value < LIMIT):
-            raise RecordError(f"record: a {kind} has {name} {value!r}")
+        value = header.get(name)
+        wrong = name not in header or not isinstance(value, types) or (isinstance(value, bool) and types is not bool)
+        if wrong or (types is int and not -1 <= header[name] < LIMIT):
+            raise RecordError(f"record: a {kind} has {name} {value!r:.80}")
     if header["session"] < 1 or header["number"] < 0:
         raise RecordError(f"record: session {header['session']}, number {header['number']}")
     specs = layout.arrays(header["first"]) if kind == "transition" else {}
     found = {name: (x.dtype.str, x.shape) for name, x in arrays.items()}
     if found != specs:
         name = next(n for n in (*specs, *found) if found.get(n) != specs.get(n))
-        raise RecordError(f"record: array {name!r} is {found.get(name)}, the task wants {specs.get(name)}")
+        raise RecordError(f"record: array {name!r:.80} is {found.get(name)}, the task wants {specs.get(name)}")
     fields = {name: header[name] for name in _FIELDS[kind]}
     event = _step(fields, arrays, previous) if kind == "transition" else _EVENTS[kind](**fields)
+    if isinstance(event, Scores) and not _is_plain(event.scores):
+        raise RecordError("record: scores that are not plain JSON")
     if isinstance(event, Gap) and event.to <= header["number"]:
         raise RecordError(f"record: a gap from {header['number']} to {event.to}")
     return Entry(header["session"], header["number"], event)
@@ -295,6 +307,15 @@ def _step(fields: dict[str, Any], arrays: Mapping[str, np.ndarray], previous: Ma
         obs=obs, action=arrays["action"], executed=arrays["executed"], next_obs=named["next_obs/"], **own
     )
     return Step(transition, fields["first"], fields["success"], fields["fault"])
+
+
+def _is_plain(value: Any, depth: int = 16) -> bool:
+    """Whether it is JSON of finite numbers, nested no deeper than scores are."""
+    if isinstance(value, dict):
+        return depth > 0 and all(isinstance(k, str) and _is_plain(x, depth - 1) for k, x in value.items())
+    if isinstance(value, list):
+        return depth > 0 and all(_is_plain(x, depth - 1) for x in value)
+    return value is None or isinstance(value, str | bool | int) or (isinstance(value, float) and math.isfinite(value))
 
 
 def _named(arrays: Mapping[str, np.ndarray], prefix: str) -> dict[str, np.ndarray]:

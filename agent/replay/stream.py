@@ -280,13 +280,21 @@ class StreamReader:
             if holds_record(self._ahead):
                 raise self._damage("it announces more bytes than it has")
             return False
-        elif len(self._ahead):
-            raise self._damage("the segment ends within it")
-        elif later[0] != self._at:
-            raise self._damage(f"the segment ends before it and the next one begins at record {later[0]}")
-        else:
+        elif len(self._ahead) == 0 and later[0] == self._at:
             self._segment, self._offset = self._at, 0
+        else:
+            self._check_growth(later[0])
         return True
+
+    def _check_growth(self, successor: int) -> None:
+        """Reads on in a segment that has a successor by now: it grew before that was begun, or else it is damaged."""
+        before = len(self._ahead)
+        self._fill()
+        if self._segment is None or len(self._ahead) > before:
+            return
+        if before:
+            raise self._damage("the segment ends within it")
+        raise self._damage(f"the segment ends before it and the next one begins at record {successor}")
 
     def _damage(self, what: str) -> RecordError:
         path = segment_path(self.folder, self._segment or 0)

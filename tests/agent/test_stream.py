@@ -14,6 +14,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from agent.replay import stream
 from agent.replay.record import RecordError, pack
 from agent.replay.segment import pieces, segment_path, segments
 from agent.replay.stream import StreamReader, StreamWriter
@@ -210,6 +211,29 @@ def test_a_reader_follows_a_writer_in_another_thread(folder):
     writer.close()
     assert found == records
     assert seen == records
+
+
+@pytest.mark.parametrize("half", [False, True])
+def test_a_writer_may_run_ahead_while_a_reader_looks_around(folder, monkeypatch, half):
+    """Between a reader's look at a segment and its look at the folder the segment grows, ends, and has successors."""
+    writer, real = StreamWriter(folder, 500), stream.segments
+    for number in range(5):
+        writer.append(number, record(number), number + 1, True)
+    reader = StreamReader(folder)
+    assert len(reader.read(100)) == 5
+    if half:
+        with segment_path(folder, 0).open("ab") as file:
+            file.write(record(5)[:30])  # a write that is under way
+
+    def looks(where):
+        for number in range(writer.next, 40):
+            writer.append(number, record(number), number + 1, True)
+        return real(where)
+
+    monkeypatch.setattr(stream, "segments", looks)
+    assert read_all(reader) == [record(n) for n in range(5, 40)]
+    assert len(real(folder)) > 3
+    writer.close()
 
 
 def test_old_segments_are_dropped_whole_and_never_the_one_being_written(folder):

@@ -144,7 +144,7 @@ class KnownPolicyView(View):
 
 
 def transition(
-    reward: float = 0.0, end: str = "", actor_id: int = 0, x: float = 0.0, action: float = 0.0
+    reward: float = 0.0, end: str = "", session: int = 0, x: float = 0.0, action: float = 0.0
 ) -> Transition:
     """A transition with a scalar observation; `end` is `terminated`, `truncated` or empty."""
     return Transition(
@@ -155,7 +155,7 @@ def transition(
         next_obs={"x": np.array([x + 1.0], np.float32)},
         terminated=end == "terminated",
         truncated=end == "truncated",
-        actor_id=actor_id,
+        session=session,
     )
 
 

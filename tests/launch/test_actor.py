@@ -1,4 +1,4 @@
-"""The actor turns what happens on an arm into transitions, and never lets a bad number through."""
+"""The actor turns what happens on an arm into transitions, never lets a bad number through, and carries out each order once."""
 
 import itertools
 
@@ -6,8 +6,10 @@ import numpy as np
 import pytest
 
 from agent.policy import PolicyParams
+from agent.replay.record import Begin, Entry, Scores, Step
 from agent.types import SOURCES
-from launch.actor import Actor, episode_seed
+from launch.actor import Actor, Performer, episode_seed, new_session
+from launch.orders import Order, Place
 from robot_env.env import RobotEnv
 from robot_env.faults import ArmFault
 from robot_env.intervention import ScriptedIntervention
@@ -17,49 +19,59 @@ NOW = PolicyParams({}, None, 7)  # type: ignore[arg-type]  (the scripted policy 
 
 
 class Plays:
-    """A policy that plays a list of actions over and over."""
+    """A policy that plays a list of actions over and over, by the number of its call."""
 
     def __init__(self, *actions: np.ndarray) -> None:
         self.actions, self.calls = actions, 0
+        self.asked: list[int] = []
 
     def __call__(self, now, obs, step):
-        self.calls += 1
-        return self.actions[(self.calls - 1) % len(self.actions)]
+        self.asked.append(self.calls)
+        return self.actions[self.calls % len(self.actions)]
 
 
 def actor(*actions: np.ndarray, operator: str | None = "test", success=lambda state: False, **env_options) -> Actor:
     env = RobotEnv(TOY, ScriptedArm(), success=success, **env_options)
-    return Actor(env, Plays(*(actions or (np.zeros(6, np.float32),))), seed=3, operator=operator, actor_id=5)  # type: ignore[arg-type]
+    plays = Plays(*(actions or (np.zeros(6, np.float32),)))
+    return Actor(env, {0: plays, 1: plays}, 3, operator, actor_id=5, session=9)  # type: ignore[dict-item]
+
+
+def run(acting: Actor, steps: int) -> list[Step]:
+    """So many control steps, fewer where an episode ends."""
+    taken: list[Step] = []
+    while len(taken) < steps and not (taken and taken[-1].ends_episode):
+        taken.append(acting.step(NOW))
+    return taken
 
 
 def test_transitions_are_a_chain_that_ends_in_truncation_at_the_time_limit():
     acting = actor(np.full(6, 0.1, np.float32))
-    first, nothing = acting.run(NOW, 8)
-    assert nothing is None
+    first = run(acting, 8)
+    assert len(first) == 8
     assert not acting.between_episodes
-    rest, episode = acting.run(NOW, 100)
-    steps = first + rest
-    assert len(steps) == TOY.max_steps == episode.env_steps
+    told = first + run(acting, 100)
+    steps = [step.transition for step in told]
+    assert len(steps) == TOY.max_steps
     assert acting.between_episodes
     for a, b in itertools.pairwise(steps):
         np.testing.assert_array_equal(a.next_obs["state"], b.obs["state"])
+    assert [step.first for step in told] == [True] + [False] * (TOY.max_steps - 1)
     assert [t.sequence for t in steps] == list(range(TOY.max_steps))
     assert [t.truncated for t in steps] == [False] * (TOY.max_steps - 1) + [True]
     assert not any(t.terminated for t in steps)
-    assert {(t.actor_id, t.policy_version, t.reward) for t in steps} == {(5, 7, TOY.reward_shift)}
+    assert {(t.actor_id, t.session, t.policy_version, t.reward) for t in steps} == {(5, 9, 7, TOY.reward_shift)}
 
 
 def test_success_terminates():
-    acting = actor(success=lambda state: True)
-    steps, episode = acting.run(NOW, 10)
-    assert [(t.terminated, t.truncated) for t in steps] == [(True, False)]
-    assert episode.success
-    assert steps[0].reward == TOY.reward_scale + TOY.reward_shift
+    (step,) = run(actor(success=lambda state: True), 10)
+    assert (step.transition.terminated, step.transition.truncated) == (True, False)
+    assert step.success
+    assert step.transition.reward == TOY.reward_scale + TOY.reward_shift
 
 
 def test_both_the_requested_and_the_executed_action_are_recorded():
     acting = actor(np.array([0, 0, 1, 0, 0, 0], np.float32))  # down, for ever: the floor of the box clips it
-    steps, _ = acting.run(NOW, TOY.max_steps)
+    steps = [step.transition for step in run(acting, TOY.max_steps)]
     assert all(t.action[2] == 1 for t in steps)
     assert abs(steps[0].executed[2] - 1) < 1e-6
     assert abs(steps[-1].executed[2]) < 0.5
@@ -68,53 +80,118 @@ def test_both_the_requested_and_the_executed_action_are_recorded():
 def test_a_humans_action_replaces_the_policys():
     human = np.full(6, -0.2, np.float32)
     acting = actor(np.full(6, 0.3, np.float32), intervention=ScriptedIntervention([None, human]))
-    steps, _ = acting.run(NOW, 3)
+    steps = [step.transition for step in run(acting, 3)]
     assert [SOURCES[t.source] for t in steps] == ["policy", "human", "policy"]
     np.testing.assert_array_equal(steps[1].action, human)
 
 
 def test_an_action_that_is_not_finite_ends_the_episode_and_never_reaches_the_replay():
     acting = actor(np.full(6, np.nan, np.float32))
-    steps, episode = acting.run(NOW, 5)
-    assert len(steps) == 1
-    assert np.isfinite(steps[0].action).all()
-    np.testing.assert_array_equal(steps[0].action, np.zeros(6))
-    assert (steps[0].terminated, steps[0].truncated) == (False, True)
-    assert "finite" in episode.fault
-    acting.run(NOW, 1)  # acknowledged in the operator's name: the next episode begins
+    (step,) = run(acting, 5)
+    np.testing.assert_array_equal(step.transition.action, np.zeros(6))
+    assert (step.transition.terminated, step.transition.truncated) == (False, True)
+    assert "finite" in (step.fault or "")
+    assert acting.step(NOW).first  # acknowledged in the operator's name: the next episode begins
 
 
 def test_without_an_operator_a_fault_waits_for_a_human():
     acting = actor(np.full(6, np.nan, np.float32), operator=None)
-    acting.run(NOW, 5)
+    run(acting, 5)
     with pytest.raises(ArmFault):
-        acting.run(NOW, 1)
+        acting.step(NOW)
 
 
 def test_a_fault_during_reset_is_acknowledged_and_tried_once_more():
     acting = actor()
     acting.env.arm.script_reads(TimeoutError("no reply"))
-    steps, _ = acting.run(NOW, 1)
-    assert len(steps) == 1
+    assert acting.step(NOW).first
     assert acting.env.faults[0].acknowledged_by == "test"
 
 
 def test_an_abandoned_episode_is_followed_by_a_new_one():
     acting = actor()
-    acting.run(NOW, 4)
+    run(acting, 4)
     acting.abandon()
     assert acting.between_episodes
     assert acting.episodes == 1
-    steps, _ = acting.run(NOW, TOY.max_steps)
+    steps = run(acting, 100)
     assert len(steps) == TOY.max_steps
+    assert steps[0].first
+    assert steps[0].transition.sequence == 4
 
 
-def test_resets_follow_from_the_seed_and_the_episodes_number():
-    assert episode_seed(1, 2) == episode_seed(1, 2)
-    assert len({episode_seed(s, e) for s in range(5) for e in range(5)}) == 25
-    whole, resumed = actor(), actor()
-    whole.run(NOW, TOY.max_steps)
-    resumed.resume(episodes=1, env_steps=TOY.max_steps)
-    one, other = whole.run(NOW, 1)[0][0], resumed.run(NOW, 1)[0][0]
-    np.testing.assert_array_equal(one.obs["state"], other.obs["state"])
-    assert one.sequence == other.sequence == TOY.max_steps
+def test_resets_follow_from_the_seed_the_episodes_number_and_the_actor():
+    assert episode_seed(1, 2) == episode_seed(1, 2) == episode_seed(1, 2, 0)
+    assert len({episode_seed(s, e, a) for s in range(5) for e in range(5) for a in range(5)}) == 125
+    one, other = actor(), actor()
+    run(one, TOY.max_steps)
+    other.episodes = 1  # as one that is taken up after its first episode
+    np.testing.assert_array_equal(*(acting.step(NOW).transition.obs["state"] for acting in (one, other)))
+
+
+def test_sessions_are_never_the_same():
+    sessions = {new_session() for _ in range(100)}
+    assert len(sessions) == 100
+    assert all(0 < session < 1 << 63 for session in sessions)
+
+
+class Trials:
+    """Counts evaluations: each draws ten sampled actions."""
+
+    def __init__(self) -> None:
+        self.calls = 0
+
+    def both(self, now):
+        self.calls += 10
+        return {}
+
+
+def performer(**how) -> tuple[Performer, list[Entry]]:
+    told: list[Entry] = []
+    return Performer(actor(**how), Trials(), "toy", told.append), told  # type: ignore[arg-type]
+
+
+def test_a_session_is_a_stream_of_numbered_entries_that_begins_with_its_begin():
+    performing, told = performer()
+    performing.perform(Order(1, 0, after=1, steps=3), NOW)
+    performing.perform(Order(1, 0, after=4, evaluation=1), NOW)
+    performing.perform(Order(1, 1, after=5, steps=2), NOW)
+    assert [entry.number for entry in told] == list(range(7))
+    assert {entry.session for entry in told} == {9}
+    kinds = [type(entry.event) for entry in told]
+    assert kinds == [Begin, Step, Step, Step, Scores, Step, Step]
+    assert performing.position == 7
+    assert told[0].event.actor_id == 5
+    assert told[4].event == Scores(1, 10, {})
+    assert [entry.event.first for entry in told if isinstance(entry.event, Step)] == [True, False, False, True, False]
+
+
+def test_a_block_ends_with_its_episode():
+    performing, told = performer()
+    performing.perform(Order(1, 0, after=1, steps=TOY.max_steps + 5), NOW)
+    assert performing.position == len(told) == 1 + TOY.max_steps
+    assert performing.actor.between_episodes
+
+
+def test_a_new_session_goes_on_drawing_where_the_last_one_ended():
+    """The draws of an action follow from the steps taken, of a reset from the episodes begun, of trials from their calls."""
+    whole, told = performer(success=lambda state: False)
+    whole.perform(Order(1, 0, steps=TOY.max_steps), NOW)
+    whole.evaluate(1, NOW)
+    whole.perform(Order(1, 0, steps=2), NOW)
+    later, told_later = performer(success=lambda state: False)
+    later.place(Place(episodes=1, env_steps=TOY.max_steps, evaluation_calls=10))
+    later.perform(Order(1, 0, steps=2), NOW)
+    assert later.actor._policies[0].asked == whole.actor._policies[0].asked[-2:] == [TOY.max_steps, TOY.max_steps + 1]
+    for a, b in zip(told[-2:], told_later[-2:], strict=True):
+        np.testing.assert_array_equal(a.event.transition.obs["state"], b.event.transition.obs["state"])
+    later.evaluate(2, NOW)
+    assert told_later[-1].event.calls == 20
+
+
+def test_what_is_called_before_each_step_may_stop_it():
+    performing, told = performer()
+    beats = iter([None, None])
+    with pytest.raises(StopIteration):
+        performing.perform(Order(1, 0, steps=5), NOW, lambda: next(beats))
+    assert len(told) == 3  # the begin and two steps, each told before the next was taken

@@ -569,6 +569,15 @@ def test_a_peer_that_goes_silent_is_noticed(opened):
     reason(actor, "gone away|has not answered|nothing listens")
 
 
+def test_the_kernel_asks_whether_the_other_end_of_parameters_is_there(opened):
+    """No heartbeats do; without this, an actor whose network was gone for a while would wait for ever."""
+    learner = open_learner(opened)
+    for end in (learner.parameters, open_actor(opened, learner).parameters):
+        options = (zmq.TCP_KEEPALIVE, zmq.TCP_KEEPALIVE_IDLE, zmq.TCP_KEEPALIVE_INTVL, zmq.TCP_KEEPALIVE_CNT)
+        assert [end.get(option) for option in options] == [1, 3, 1, 3]
+        assert end.get(zmq.TCP_MAXRT) == 6000  # milliseconds
+
+
 def test_news_that_nobody_reads_do_not_stop_the_sockets(opened, monkeypatch):
     """libzmq's thread waits where they have no room, and with it every socket."""
     monkeypatch.setattr(sockets, "RECONNECT_MS", 1)

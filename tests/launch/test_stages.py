@@ -7,18 +7,23 @@ import jax
 import numpy as np
 import pytest
 
-from launch import stages
+from agent.replay.record import Step
+from launch import training
+from launch.actor import Performer
+from launch.finetune import finetune_stage
+from launch.learner import Learner
 from launch.recipe_files import read_recipe
 from launch.recipes import FinetuneRecipe
 from launch.rehearse import area, rehearse, shrunk
 from launch.runs import progress_bar, read_lines
-from launch.stages import Finetuning, finetune_stage, load_policy
+from launch.stages import load_policy
 from tests.launch.conftest import TINY
+from tests.launch.kills import read_streams
 
 
 def run(recipe: FinetuneRecipe, folder, resume: bool = False) -> None:
     with progress_bar() as progress:
-        finetune_stage(recipe, folder, progress, resume)
+        finetune_stage(recipe, folder, progress, resume, in_process=True)
 
 
 def timeless(folder, name: str) -> list[dict]:
@@ -35,7 +40,7 @@ def assert_same_run(a, b) -> None:
 
 def test_rehearsal_end_to_end(tmp_path):
     with progress_bar() as progress:
-        result = rehearse(TINY, tmp_path / "run", progress)
+        result = rehearse(TINY, tmp_path / "run", progress, in_process=True)
     folder = tmp_path / "run"
     assert json.loads((folder / "result.json").read_text()) == result
     for name in ("offline", "finetuned", "rlpd"):
@@ -51,7 +56,7 @@ def test_rehearsal_end_to_end(tmp_path):
     assert read_recipe(folder / "recipe.json") == TINY
     before = {p: p.stat().st_mtime_ns for p in folder.rglob("checkpoint/*")}
     with progress_bar() as progress:  # a finished run has nothing left to do
-        again = rehearse(TINY, folder, progress, resume=True, video=False)
+        again = rehearse(TINY, folder, progress, resume=True, video=False, in_process=True)
     assert {p: p.stat().st_mtime_ns for p in folder.rglob("checkpoint/*")} == before
     assert again["by_mode"] == result["by_mode"]
 
@@ -65,27 +70,67 @@ def test_a_run_is_the_same_under_its_seed_and_another_under_another(tiny_finetun
     assert not np.array_equal(one.params["actor"]["mean"]["kernel"], other.params["actor"]["mean"]["kernel"])
 
 
-@pytest.mark.parametrize("place", ["device", "host"])
-def test_an_interrupted_run_ends_as_if_it_had_not_been(place, tiny_finetune, tmp_path, monkeypatch):
+class Cut(KeyboardInterrupt):
+    """Where a test interrupts a run."""
+
+
+def cut_when_an_episode_has_ended(monkeypatch: pytest.MonkeyPatch, who: str, after: int) -> None:
+    """Interrupts after that many env steps, at an episode's end: the actor that has told it, or the learner that learns it."""
+    step, learn, over = Performer.step, Learner.learn, []
+
+    def acts(self: Performer, *arguments) -> Step:
+        taken = step(self, *arguments)
+        over[:] = [taken.ends_episode and self.actor.env_steps >= after]
+        if who == "actor" and over[0]:
+            raise Cut
+        return taken
+
+    def learns(self: Learner, steps: int):
+        if who == "learner" and over[-1:] == [True]:
+            raise Cut
+        return learn(self, steps)
+
+    monkeypatch.setattr(Performer, "step", acts)
+    monkeypatch.setattr(Learner, "learn", learns)
+
+
+@pytest.mark.parametrize(
+    ("place", "who", "save_every_s"), [("device", "actor", 0.0), ("host", "learner", 0.0), ("host", "actor", 1e9)]
+)
+def test_an_interrupted_run_ends_as_if_it_had_not_been(place, who, save_every_s, tiny_finetune, tmp_path, monkeypatch):
+    """Taken up from a checkpoint at every turn, or from the journal alone."""
     recipe = replace(tiny_finetune, online=replace(tiny_finetune.online, replay=place))
-    monkeypatch.setattr(stages, "SAVE_EVERY_S", 0.0)
+    monkeypatch.setattr(training, "SAVE_EVERY_S", save_every_s)
     run(recipe, tmp_path / "whole")
-
-    boundary, cut_at = Finetuning.boundary, 120
-
-    def cut(self: Finetuning, env_steps: int) -> None:
-        boundary(self, env_steps)
-        if env_steps >= cut_at:
-            raise KeyboardInterrupt
-
-    monkeypatch.setattr(Finetuning, "boundary", cut)
-    with pytest.raises(KeyboardInterrupt):
-        run(recipe, tmp_path / "cut")
-    with open(tmp_path / "cut" / "metrics.jsonl", "a") as file:
-        file.write('{"phase": "online", "env_st')  # the line that was being written
-    monkeypatch.setattr(Finetuning, "boundary", boundary)
+    for after in (100, 180):
+        with monkeypatch.context() as patch, pytest.raises(Cut):
+            cut_when_an_episode_has_ended(patch, who, after)
+            run(recipe, tmp_path / "cut", resume=after > 100)
+        with open(tmp_path / "cut" / "metrics.jsonl", "a") as file:
+            file.write('{"phase": "online", "env_st')  # the line that was being written
     run(recipe, tmp_path / "cut", resume=True)
     assert_same_run(tmp_path / "whole", tmp_path / "cut")
+    assert len(read_streams(tmp_path / "cut" / "journal")) == 3
+
+
+def test_a_run_cut_in_an_episode_loses_no_transition_and_meets_its_budget(tiny_finetune, tmp_path, monkeypatch):
+    """The arm moved on, so the rest of that episode is another one; what was told of it is learned from all the same."""
+    step = Performer.step
+
+    def cut(self: Performer, *arguments) -> Step:
+        taken = step(self, *arguments)
+        if self.actor.env_steps == 137:
+            raise Cut
+        return taken
+
+    with monkeypatch.context() as patch, pytest.raises(Cut):
+        patch.setattr(Performer, "step", cut)
+        run(tiny_finetune, tmp_path / "run")
+    run(tiny_finetune, tmp_path / "run", resume=True)
+    streams = read_streams(tmp_path / "run" / "journal")
+    assert [sum(seen.sequence >= 0 for _, seen in rows) for rows in streams.values()] == [137, 240 - 137]
+    policy, _, meta = load_policy(tmp_path / "run")
+    assert (meta["env_steps"], meta["updates"], policy.version) == (240, (240 - 80) * 4, 60 + (240 - 80) * 4)
 
 
 def test_exact_updates_per_environment_step(tiny_finetune, tmp_path):
@@ -99,7 +144,7 @@ def test_exact_updates_per_environment_step(tiny_finetune, tmp_path):
 
 def test_the_recipe_of_a_run_repeats_it(tiny_finetune, tmp_path, segue):
     run(tiny_finetune, tmp_path / "a")
-    code, out, _ = segue("run", tmp_path / "a" / "recipe.json", "--out", tmp_path / "b", "--json")
+    code, out, _ = segue("run", tmp_path / "a" / "recipe.json", "--out", tmp_path / "b", "--in-process", "--json")
     assert code == 0
     assert json.loads(out)["curve"][-1]["env_steps"] == 240
     assert_same_run(tmp_path / "a", tmp_path / "b")
