@@ -7,13 +7,14 @@ from pathlib import Path
 from typing import Any
 
 from launch.actor import Performer, make_performer, new_session
+from launch.address import Address
 from launch.build import fine_tuning_phases, journal_info, networks_of, obs_shapes_of
 from launch.keys import Keys
 from launch.link import Link
 from launch.orders import Metronome
 from launch.recipe_files import structure
 from launch.recipes import FinetuneRecipe
-from launch.sockets import ActorSockets, Address
+from launch.sockets import ActorSockets
 from launch.spool import Full, Spool
 from launch.wire import params_specs
 from robot_env.make import make_env

@@ -11,9 +11,10 @@ from typing import Any
 
 from agent.replay.journal import JournalReader
 from agent.replay.journal_check import verify
+from launch.address import Address
 from launch.recipes import Collect, CollectRecipe
 from launch.runs import progress_bar
-from launch.sockets import Address, LearnerSockets
+from launch.sockets import LearnerSockets
 from launch.stages import collect_stage
 from robot_env.tasks import find_task
 

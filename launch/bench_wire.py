@@ -18,10 +18,11 @@ from agent.replay.journal import Journal, JournalInfo, JournalReader
 from agent.replay.record import ArraySpec, Begin, Entry, Layout, Step, encode
 from agent.types import Normalizer, Transition
 from launch.actor import new_session
+from launch.address import Address
 from launch.link import Link
 from launch.orders import Governor, Order
 from launch.receiver import Receiver
-from launch.sockets import ActorSockets, Address, LearnerSockets
+from launch.sockets import ActorSockets, LearnerSockets
 from launch.spool import Spool
 from launch.wire import encode_params
 

@@ -14,6 +14,7 @@ from agent.replay.dataset import Dataset
 from launch import bench as benches
 from launch import bench_outage, bench_wire, catalogue
 from launch.act import Acting, act
+from launch.address import Address, parse_address
 from launch.evaluate import MODES
 from launch.finetune import finetune_stage, learner_stage
 from launch.journal_tools import What, look_after
@@ -25,7 +26,6 @@ from launch.rehearse import rehearse as run_rehearsal
 from launch.report import write_report
 from launch.runs import console, progress_bar, read_lines, results
 from launch.show import show
-from launch.sockets import Address, parse_address
 from launch.stages import collect_stage, evaluate_stage, pretrain_stage
 
 EXIT_USER, EXIT_FAILED, EXIT_STOPPED = 2, 1, 130

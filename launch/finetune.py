@@ -9,6 +9,7 @@ from rich.progress import Progress
 
 from agent.replay.journal import Journal
 from launch import local
+from launch.address import EVERY_INTERFACE, Address, check_bind
 from launch.build import fine_tuning_phases, journal_info, networks_of, online_plan
 from launch.checkpoint import Checkpoints
 from launch.keys import Keys
@@ -17,7 +18,7 @@ from launch.recipe_files import to_json
 from launch.recipes import FinetuneRecipe
 from launch.runs import RunLog, console, prepare
 from launch.serve import serve, serve_with_actor
-from launch.sockets import EVERY_INTERFACE, Address, LearnerSockets, check_bind
+from launch.sockets import LearnerSockets
 from launch.stages import load_dataset, load_state, make_ring
 from launch.training import Training
 from robot_env.make import check_arm, make_env

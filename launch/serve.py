@@ -13,11 +13,12 @@ from typing import Any
 
 from rich.markup import escape
 
+from launch.address import Address
 from launch.orders import Stopwatch
 from launch.receiver import Receiver
 from launch.recipe_files import to_plain
 from launch.runs import console, read_json, write_json
-from launch.sockets import Address, LearnerSockets
+from launch.sockets import LearnerSockets
 from launch.training import Training
 from launch.wire import encode_params
 

@@ -10,32 +10,23 @@ by CURVE, and the learner asks at each new connection whether the peer is truste
 """
 
 import errno
-import ipaddress
 import os
-import re
 import threading
-import time
-from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import zmq
-from zmq.utils.monitor import recv_monitor_message
 
+from launch.address import EVERY_INTERFACE, LAST_PORT, Address, check_bind
 from launch.keys import Doorkeeper, Keys
+from launch.watch import Watch
 
-HOST = re.compile(r"[A-Za-z0-9]([A-Za-z0-9._-]*[A-Za-z0-9])?")
-EVERY_INTERFACE = ("*", "0.0.0.0", "::")
-LAST_PORT = 65534  # the parameters' port is one more
 PORT_PAIR_TRIES = 100
 
-HEARTBEAT_MS, SILENCE_MS = (
-    1000,
-    3000,
-)  # only whole messages count as life: a link must carry the longest record in that time
+# Only whole messages count as life: a link must carry the longest record within the silence.
+HEARTBEAT_MS, SILENCE_MS = 1000, 3000
 RECONNECT_MS, RECONNECT_MAX_MS = 100, 1000
 KEEPALIVE_S, UNANSWERED_MS = 3, 6000
 CONNECT_MS = 3000  # a host that does not answer is tried again then, not after the kernel's two minutes
-RETRY_S = 1.0
 
 # A learner that is busy for a while must not let its queue fill: libzmq then reads no more, heartbeats neither, cuts the
 # connection and loses what is on its way. So a peer's queue holds more than a sender has on its way (`launch.delivery`).
@@ -45,67 +36,6 @@ SEND_QUEUE = 64  # messages; the others wait in the spool, on the disk
 LEAST_LIMIT_BYTES = 1 << 16  # for what is no record: greetings, orders, and libzmq's own handshake of 300 bytes
 CURVE_BYTES = 33  # by which CURVE makes a message longer; libzmq limits the longer one
 MAX_PARAMS_BYTES = 1 << 28
-
-
-@dataclass(frozen=True)
-class Address:
-    """Where a learner's data socket is; port 0 stands for any."""
-
-    host: str
-    port: int
-
-    @property
-    def parameters(self) -> "Address":
-        """Where its parameters are published."""
-        return replace(self, port=self.port + 1)
-
-    @property
-    def is_loopback(self) -> bool:
-        """Whether only this machine reaches it. Of names only localhost is taken for that, wherever others lead."""
-        with suppress(ValueError):
-            return ipaddress.ip_address(self.host).is_loopback
-        return self.host.lower() == "localhost"
-
-    @property
-    def endpoint(self) -> str:
-        """As ZeroMQ writes it."""
-        return f"tcp://{replace(self, host='127.0.0.1') if self.host.lower() == 'localhost' else self}"
-
-    def __str__(self) -> str:
-        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
-
-
-def parse_address(text: str, default_port: int = 5555) -> Address:
-    """`HOST`, `HOST:PORT`, `[IPv6]:PORT`, an IPv6 address, or `*:PORT`, also after `tcp://`. Raises `ValueError`."""
-    bare = text.strip().removeprefix("tcp://")
-    match = re.fullmatch(r"(?:\[(?P<v6>.*)\]|(?P<name>[^:]*))(?::(?P<port>[0-9]+))?", bare)
-    host, port = (bare, None) if match is None else (match["v6"] or match["name"] or "", match["port"])
-    proper = host in EVERY_INTERFACE[:2] or HOST.fullmatch(host)
-    if match is None or match["v6"]:
-        proper = False
-        with suppress(ValueError):
-            proper = ipaddress.ip_address(host).version == 6
-    if not proper:
-        raise ValueError(f"address {text!r} names no host; give HOST:PORT, such as 127.0.0.1:5555 or [fd00::7]:5555")
-    if port is not None and (len(port) > 5 or int(port) > LAST_PORT):
-        raise ValueError(f"address {text!r}: port {port} is above {LAST_PORT}; give a lower one")
-    return Address(host, default_port if port is None else int(port))
-
-
-def check_bind(address: Address, keys: Keys | None) -> None:
-    """Raises `ValueError` where others reach the address and there are no keys, or nobody is trusted."""
-    if address.is_loopback:
-        return
-    if keys is None:
-        raise ValueError(
-            f"learner at {address} would be open to the network, and there are no keys; run `segue keys make` and, for"
-            " each actor's machine, `segue keys trust NAME KEY`, or bind 127.0.0.1"
-        )
-    if not keys.trusted:
-        raise ValueError(
-            f"learner at {address}: {keys.folder} trusts nobody, so no actor could join; run `segue keys trust NAME KEY`"
-            " with what `segue keys show` says on the actor's machine"
-        )
 
 
 class Sockets:
@@ -323,86 +253,3 @@ def _learner_peer(address: Address, keys: Keys | None, peer: str | None) -> str 
             f"learner at {address}: {asked}; name the one that it is, or run `segue keys trust NAME KEY` with its key"
         )
     return peer
-
-
-class Watch:
-    """How a connection of an actor fares, from what libzmq says of it.
-
-    Args:
-        socket: not connected yet.
-        address: that it is to be connected to.
-        peer: which key the learner must have; None without keys.
-
-    Attributes:
-        events: the socket that brings the news.
-    """
-
-    def __init__(self, socket: zmq.Socket, address: Address, peer: str | None) -> None:
-        self._socket, self._address, self._peer = socket, address, peer
-        self._state, self._given_up_s = "no answer", 0.0
-        inbox = f"inproc://watch-{address.port}"
-        socket.monitor(inbox, zmq.EVENT_ALL)
-        self.events = socket.context.socket(zmq.PAIR)
-        self.events.set(zmq.RCVHWM, 0)  # libzmq's thread stands still, and every socket with it, where this is full
-        self.events.connect(inbox)
-
-    def why(self) -> str | None:
-        """Why it is not connected, one sentence; None while it is."""
-        self._read()
-        at, peer = f"learner at {self._address}", self._peer
-        wants = "it wants keys, or is no learner; run `segue keys make` and `segue keys trust NAME KEY` here and there"
-        return {
-            "connected": None,
-            "no answer": f"{at} has not answered yet; wait a little",
-            "away": f"nothing listens at {self._address}; start the learner, or check the address and the way there",
-            "lost": f"{at} has gone away; it is tried again until it is back",
-            "refused": f"{at} refuses this machine's key; run `segue keys show` here and `segue keys trust NAME KEY` there",
-            "mismatch": f"{at} refuses: {wants}"
-            if peer is None
-            else f"{at} speaks without keys; give it keys, or use none",
-            "hung up": f"{at} refuses: {wants}"
-            if peer is None
-            else f"{at} has not the key trusted here as {peer!r}, or is no learner; compare with `segue keys show` there",
-        }[self._state]
-
-    def retry(self) -> None:
-        """Connects anew where libzmq does not."""
-        self._read()
-        if self._given_up_s and time.monotonic() - self._given_up_s > RETRY_S:
-            self._given_up_s = 0.0
-            with suppress(zmq.ZMQError):  # it may have forgotten the endpoint
-                self._socket.disconnect(self._address.endpoint)
-            self._socket.connect(self._address.endpoint)
-
-    def stop(self) -> None:
-        """To be called before either socket is closed: libzmq's thread would wait for ever to tell its news."""
-        self._read()
-        if not self._socket.closed:
-            self._socket.monitor(None, 0)
-
-    def _read(self) -> None:
-        while not self.events.closed:
-            try:
-                news = recv_monitor_message(self.events, zmq.NOBLOCK)
-            except zmq.Again:
-                return
-            self._take(news["event"], news["value"])
-
-    def _take(self, event: int, value: int) -> None:
-        match event:
-            case zmq.EVENT_HANDSHAKE_SUCCEEDED:
-                self._state = "connected"
-            case zmq.EVENT_HANDSHAKE_FAILED_AUTH:
-                self._state = "refused"
-            case zmq.EVENT_HANDSHAKE_FAILED_PROTOCOL if value == zmq.PROTOCOL_ERROR_ZMTP_MECHANISM_MISMATCH:
-                self._state = "mismatch"
-            case zmq.EVENT_HANDSHAKE_FAILED_PROTOCOL | zmq.EVENT_HANDSHAKE_FAILED_NO_DETAIL:
-                # Either end may be the first to see that only one has keys, and the other then just sees the end.
-                self._state = "mismatch" if self._state == "mismatch" else "hung up"
-            case zmq.EVENT_CLOSED:
-                self._state = "away"
-            case zmq.EVENT_DISCONNECTED:
-                self._state = "lost" if self._state == "connected" else self._state
-                self._given_up_s = time.monotonic()
-            case zmq.EVENT_CONNECT_RETRIED | zmq.EVENT_CONNECT_DELAYED:
-                self._given_up_s = 0.0

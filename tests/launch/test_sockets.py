@@ -16,8 +16,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from launch import sockets
+from launch.address import Address, check_bind, parse_address
 from launch.keys import Keys, load_keys, make_keys, trust
-from launch.sockets import ActorSockets, Address, LearnerSockets, Watch, check_bind, parse_address
+from launch.sockets import ActorSockets, LearnerSockets
+from launch.watch import Watch
 
 HERE = Address("127.0.0.1", 0)
 LIMIT = 100_000  # bytes of a record
