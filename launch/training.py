@@ -262,7 +262,7 @@ class Training:
             self._add_pending()
 
     def _add_pending(self) -> None:
-        self.learner.ring.add([t for t, _ in self._pending])
+        self.learner.ring.add([t for t, kept in self._pending if kept])
         self._pending = []
 
 

@@ -312,3 +312,22 @@ def test_the_critic_loss_of_pre_training_is_its_td_error(tmp_path):
 def test_the_stages_are_those_of_a_result(tmp_path):
     result = json.loads((make_run(tmp_path / "run") / "result.json").read_text())
     assert set(STAGES) == set(result["by_mode"]["mode"])
+
+
+PACE = {
+    "pace": "free", "env_steps": 3018, "updates": 10000, "wall_s": 52.65, "learner_waited_s": 5.68, "actors_waited_s": 34.29,
+    "sessions": 4, "transitions_lost": 17, "duplicates_dropped": 5, "messages_refused": {"version 9": 2, "a message of 3 parts": 1},
+}  # fmt: skip
+
+
+def test_the_page_says_which_side_waited_and_what_was_lost(tmp_path):
+    run = make_run(tmp_path / "run")
+    write_report([run], run / "report.html")
+    assert "took turns in one process" in read(run / "report.html").text
+    (run / "wsrl" / "pace.json").write_text(json.dumps(PACE))
+    write_report([run], run / "report.html")
+    page = read(run / "report.html")
+    assert "seed 0, WSRL free 3.31 52.6 s 5.7 s 34.3 s 4 17 5 3" in page.text
+    (run / "wsrl" / "pace.json").write_text(json.dumps({**PACE, "sessions": "many"}))
+    with pytest.raises(ValueError, match=r"pace.json has no proper 'sessions'"):
+        write_report([run], run / "report.html")
