@@ -1,11 +1,13 @@
 """Recipes small enough to run in seconds, and the command line in this process."""
 
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
+import jax
 import pytest
+from jax.experimental.compilation_cache import compilation_cache
 
 import robot_env.tasks
 from agent.heads import Networks
@@ -24,6 +26,18 @@ TINY = replace(
     online=Online(bridge_settings={"steps": 80}, env_steps=240, batch_size=32, replay_capacity=200),
     evaluation=Evaluation(trials=2, every_env_steps=100),
 )
+
+
+@pytest.fixture(scope="session", autouse=True)
+def compiled(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """Where compiled programs are kept: every run of a test compiles the same ones again."""
+    folder = tmp_path_factory.mktemp("compiled")
+    jax.config.update("jax_compilation_cache_dir", str(folder))
+    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
+    compilation_cache.reset_cache()  # it is opened at the first compilation, and stays as it was then
+    yield folder
+    jax.config.update("jax_compilation_cache_dir", None)
+    compilation_cache.reset_cache()
 
 
 @pytest.fixture(scope="session")

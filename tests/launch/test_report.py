@@ -316,7 +316,8 @@ def test_the_stages_are_those_of_a_result(tmp_path):
 
 PACE = {
     "pace": "free", "env_steps": 3018, "updates": 10000, "wall_s": 52.65, "learner_waited_s": 5.68, "actors_waited_s": 34.29,
-    "sessions": 4, "transitions_lost": 17, "duplicates_dropped": 5, "messages_refused": {"version 9": 2, "a message of 3 parts": 1},
+    "sessions": 4, "transitions_lost": 17, "duplicates_dropped": 5,
+    "messages_refused": {"version 9": 2, "a message of 3 parts": 1},
 }  # fmt: skip
 
 

@@ -95,13 +95,13 @@ def cut_when_an_episode_has_ended(monkeypatch: pytest.MonkeyPatch, who: str, aft
 
 
 @pytest.mark.parametrize(
-    ("place", "who", "save_every_s"), [("device", "actor", 0.0), ("host", "learner", 0.0), ("host", "actor", 1e9)]
+    ("place", "who", "save_every_s"), [("device", "actor", 0.0), ("host", "learner", 0.5), ("host", "actor", 1e9)]
 )
 def test_an_interrupted_run_ends_as_if_it_had_not_been(place, who, save_every_s, tiny_finetune, tmp_path, monkeypatch):
     """Taken up from a checkpoint at every turn, or from the journal alone."""
     recipe = replace(tiny_finetune, online=replace(tiny_finetune.online, replay=place))
-    monkeypatch.setattr(training, "SAVE_EVERY_S", save_every_s)
     run(recipe, tmp_path / "whole")
+    monkeypatch.setattr(training, "SAVE_EVERY_S", save_every_s)
     for after in (100, 180):
         with monkeypatch.context() as patch, pytest.raises(Cut):
             cut_when_an_episode_has_ended(patch, who, after)
