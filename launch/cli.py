@@ -12,13 +12,25 @@ from rich.table import Table
 
 from agent.replay.dataset import Dataset
 from launch import bench as benches
-from launch import bench_outage, bench_wire, catalogue
-from launch.act import Acting, act
-from launch.address import Address, parse_address
+from launch import bench_outage, bench_wire, catalogue, cli_remote
 from launch.evaluate import MODES
-from launch.finetune import finetune_stage, learner_stage
-from launch.journal_tools import What, look_after
-from launch.keys import Keys, default_folder, load_keys, make_keys, trust
+from launch.finetune import finetune_stage
+from launch.options import (
+    COLLECT,
+    EXIT_FAILED,
+    EXIT_STOPPED,
+    EXIT_USER,
+    FINETUNE,
+    PRETRAIN,
+    QUICK,
+    Flat,
+    InProcess,
+    Json,
+    Out,
+    Resume,
+    show_curve,
+    with_bridge_settings,
+)
 from launch.recipe_files import Recipe, read_recipe
 from launch.recipes import CollectRecipe, FinetuneRecipe, PretrainRecipe, RehearseRecipe
 from launch.rehearse import PRESETS
@@ -28,32 +40,7 @@ from launch.runs import console, progress_bar, read_lines, results
 from launch.show import show
 from launch.stages import collect_stage, evaluate_stage, pretrain_stage
 
-EXIT_USER, EXIT_FAILED, EXIT_STOPPED = 2, 1, 130
-
 app = tyro.extras.SubcommandApp()
-Flat = tyro.conf.arg(name="")
-Out = Annotated[Path, tyro.conf.arg(help="Folder of the run; made anew.", metavar="DIR")]
-Resume = Annotated[
-    tyro.conf.FlagCreatePairsOff[bool],
-    tyro.conf.arg(help="Go on with the run that the folder holds; a stage without robot time begins again."),
-]
-InProcess = Annotated[
-    tyro.conf.FlagCreatePairsOff[bool],
-    tyro.conf.arg(help="Act in this process; otherwise an actor of its own is started and joined by sockets."),
-]
-Json = Annotated[tyro.conf.FlagCreatePairsOff[bool], tyro.conf.arg(help="Print one JSON object and nothing else.")]
-
-
-# The commands start from the quick rehearsal's numbers, so that its line can be walked step by step on a laptop.
-QUICK = PRESETS["quick"]
-COLLECT = CollectRecipe(collect=QUICK.collect)
-PRETRAIN = PretrainRecipe(data=tyro.MISSING, learning=QUICK.learning, offline=replace(QUICK.offline, coef={}))
-FINETUNE = FinetuneRecipe(
-    learning=QUICK.learning, online=replace(QUICK.online, bridge_settings={}), evaluation=QUICK.evaluation
-)
-
-
-ACTING = Acting()
 
 
 @app.command
@@ -97,131 +84,14 @@ def finetune(
     _finetune(with_bridge_settings(recipe), out, resume, json, in_process)
 
 
-def with_bridge_settings(recipe: FinetuneRecipe) -> FinetuneRecipe:
-    """The recipe with the quick preset's settings of its bridge, where it names none."""
-    online = recipe.online
-    if online.bridge != QUICK.online.bridge:
-        return recipe
-    settings = {**QUICK.online.bridge_settings, **online.bridge_settings}
-    return replace(recipe, online=replace(online, bridge_settings=settings))
-
-
-@app.command
-def learner(
-    out: Out,
-    recipe: Annotated[FinetuneRecipe, Flat] = FINETUNE,
-    bind: str = "127.0.0.1:5555",
-    keys: Path | None = None,
-    resume: Resume = False,
-    json: Json = False,
-) -> None:
-    """Fine-tune with actors that join from other processes or machines: the learner's side.
-
-    Args:
-        bind: HOST:PORT for transitions; parameters take the port after it. Any host but loopback needs keys.
-        keys: Folder of this machine's keys, see `segue keys`; without it, loopback speaks in the clear.
-    """
-    address = parse_address(bind)
-    trusted = keys_for(address, keys)
-    with progress_bar() as progress:
-        learner_stage(with_bridge_settings(recipe), out, progress, resume, address, trusted)
-    _show_curve(out, json)
-
-
-@app.command
-def actor(
-    connect: str,
-    out: Annotated[
-        Path, tyro.conf.arg(help="Folder for what is not delivered yet; keep it between starts.", metavar="DIR")
-    ],
-    acting: Annotated[Acting, Flat] = ACTING,
-    keys: Path | None = None,
-    learner_name: str | None = None,
-    json: Json = False,
-) -> None:
-    """Act for a learner that is elsewhere, and go on while it is away.
-
-    Args:
-        connect: HOST:PORT of `segue learner`.
-        keys: Folder of this machine's keys, see `segue keys`; without it, loopback speaks in the clear.
-        learner_name: Which trusted peer the learner is, where several are trusted.
-    """
-    address = parse_address(connect)
-    trusted = keys_for(address, keys)
-    show(json, act(address, trusted, out, acting, learner_name))
-
-
-def keys_for(address: Address, folder: Path | None) -> Keys | None:
-    """The keys in a folder; without one those of this machine, where it has any and the address is not loopback."""
-    if folder is None and (address.is_loopback or not default_folder().exists()):
-        return None
-    return load_keys(folder or default_folder())
-
-
-@app.command
-def keys(
-    what: Annotated[Literal["make", "show", "trust"], tyro.conf.Positional],
-    peer: Annotated[tuple[str, ...], tyro.conf.Positional] = (),
-    folder: Path | None = None,
-    json: Json = False,
-) -> None:
-    """Keys of this machine, and of the machines that it lets in.
-
-    Args:
-        what: `make`: a pair for this machine. `show`: its public key, and whom it trusts. `trust NAME KEY`: let a machine in.
-        peer: NAME and KEY of a machine to trust.
-        folder: Where they are.
-    """
-    folder = folder or default_folder()
-    if len(peer) != (2 if what == "trust" else 0):
-        raise ValueError(
-            "segue keys: give `make`, `show`, or `trust NAME KEY` with the key that `show` says on the other machine"
-        )
-    if what == "make":
-        make_keys(folder)
-    elif what == "trust":
-        trust(folder, *peer)
-    own = load_keys(folder)
-    trusted = {name: key.decode() for name, key in own.trusted.items()}
-    key = own.public.decode()
-    facts = {"folder": str(folder), "public key": key, "trusted": trusted}
-    show(json, facts if json else {**facts, "on the other machine": f"segue keys trust NAME '{key}'"})
-
-
-@app.command
-def journal(
-    what: Annotated[What, tyro.conf.Positional],
-    folder: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="DIR")],
-    episode: str | None = None,
-    reason: str = "",
-    json: Json = False,
-) -> None:
-    """Look after the journal of a run: every transition that its actors delivered.
-
-    Args:
-        what: `show`: what is in it. `verify`: look for damage. `repair`: cut torn tails and close gaps; nothing is deleted.
-            `discard`: an episode is not to be learned from, without rewriting anything. `restore`: it is again.
-        folder: Folder of the run, or its journal.
-        episode: SESSION:NUMBER, as `show` names it.
-        reason: Why it is discarded, kept with it.
-    """
-    ok, facts = look_after(what, folder, episode, reason)
-    show(json, facts)
-    if not ok:
-        sys.exit(EXIT_FAILED)
-
-
 def _finetune(recipe: FinetuneRecipe, out: Path, resume: bool, json: bool, in_process: bool = False) -> None:
     with progress_bar() as progress:
         finetune_stage(recipe, out, progress, resume, in_process)
-    _show_curve(out, json)
+    show_curve(out, json)
 
 
-def _show_curve(out: Path, json: bool) -> None:
-    rows = read_lines(out / "scores.jsonl")
-    counts = [{mode: f"{row[mode]['success']}/{row[mode]['trials']}" for mode in MODES} for row in rows]
-    curve = [{"env_steps": row["env_steps"], **count} for row, count in zip(rows, counts, strict=True)]
-    show(json, {"checkpoint": str(out), "curve": curve})
+for _command in (cli_remote.learner, cli_remote.actor, cli_remote.keys, cli_remote.journal):
+    app.command(_command)
 
 
 @app.command

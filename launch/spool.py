@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import Literal
 
 from agent.replay.record import Entry, Layout, decode, encode
-from agent.replay.stream import StreamReader, StreamWriter
+from agent.replay.stream import StreamWriter
+from agent.replay.stream_reader import StreamReader
 
 Full = Literal["stop", "drop"]
 SEGMENT_BYTES = 16 << 20  # what is safe is deleted by whole segments

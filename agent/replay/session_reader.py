@@ -8,7 +8,7 @@ import numpy as np
 
 from agent.replay.journal_info import session_name
 from agent.replay.record import Entry, Layout, RecordError, Step, decode
-from agent.replay.stream import StreamReader
+from agent.replay.stream_reader import StreamReader
 
 
 class SessionReader:

@@ -14,10 +14,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from agent.replay import stream
+from agent.replay import stream_reader
 from agent.replay.record import RecordError, pack
 from agent.replay.segment import pieces, segment_path, segments
-from agent.replay.stream import StreamReader, StreamWriter
+from agent.replay.stream import StreamWriter
+from agent.replay.stream_reader import StreamReader
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -216,7 +217,7 @@ def test_a_reader_follows_a_writer_in_another_thread(folder):
 @pytest.mark.parametrize("half", [False, True])
 def test_a_writer_may_run_ahead_while_a_reader_looks_around(folder, monkeypatch, half):
     """Between a reader's look at a segment and its look at the folder the segment grows, ends, and has successors."""
-    writer, real = StreamWriter(folder, 500), stream.segments
+    writer, real = StreamWriter(folder, 500), stream_reader.segments
     for number in range(5):
         writer.append(number, record(number), number + 1, True)
     reader = StreamReader(folder)
@@ -230,7 +231,7 @@ def test_a_writer_may_run_ahead_while_a_reader_looks_around(folder, monkeypatch,
             writer.append(number, record(number), number + 1, True)
         return real(where)
 
-    monkeypatch.setattr(stream, "segments", looks)
+    monkeypatch.setattr(stream_reader, "segments", looks)
     assert read_all(reader) == [record(n) for n in range(5, 40)]
     assert len(real(folder)) > 3
     writer.close()

@@ -1,0 +1,52 @@
+"""What the commands share: their options, the numbers that they start from, and their exit codes."""
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Annotated
+
+import tyro
+
+from launch.evaluate import MODES
+from launch.recipes import CollectRecipe, FinetuneRecipe, PretrainRecipe
+from launch.rehearse import PRESETS
+from launch.runs import read_lines
+from launch.show import show
+
+EXIT_USER, EXIT_FAILED, EXIT_STOPPED = 2, 1, 130
+
+Flat = tyro.conf.arg(name="")
+Out = Annotated[Path, tyro.conf.arg(help="Folder of the run; made anew.", metavar="DIR")]
+Resume = Annotated[
+    tyro.conf.FlagCreatePairsOff[bool],
+    tyro.conf.arg(help="Go on with the run that the folder holds; only collecting begins again."),
+]
+InProcess = Annotated[
+    tyro.conf.FlagCreatePairsOff[bool],
+    tyro.conf.arg(help="Act in this process; otherwise an actor of its own is started and joined by sockets."),
+]
+Json = Annotated[tyro.conf.FlagCreatePairsOff[bool], tyro.conf.arg(help="Print one JSON object and nothing else.")]
+
+
+# The commands start from the quick rehearsal's numbers, so that its line can be walked step by step on a laptop.
+QUICK = PRESETS["quick"]
+COLLECT = CollectRecipe(collect=QUICK.collect)
+PRETRAIN = PretrainRecipe(data=tyro.MISSING, learning=QUICK.learning, offline=replace(QUICK.offline, coef={}))
+FINETUNE = FinetuneRecipe(
+    learning=QUICK.learning, online=replace(QUICK.online, bridge_settings={}), evaluation=QUICK.evaluation
+)
+
+
+def with_bridge_settings(recipe: FinetuneRecipe) -> FinetuneRecipe:
+    """The recipe with the quick preset's settings of its bridge, where it names none."""
+    online = recipe.online
+    if online.bridge != QUICK.online.bridge:
+        return recipe
+    settings = {**QUICK.online.bridge_settings, **online.bridge_settings}
+    return replace(recipe, online=replace(online, bridge_settings=settings))
+
+
+def show_curve(out: Path, json: bool) -> None:
+    rows = read_lines(out / "scores.jsonl")
+    counts = [{mode: f"{row[mode]['success']}/{row[mode]['trials']}" for mode in MODES} for row in rows]
+    curve = [{"env_steps": row["env_steps"], **count} for row, count in zip(rows, counts, strict=True)]
+    show(json, {"checkpoint": str(out), "curve": curve})
