@@ -12,11 +12,13 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import zmq
+from rich.markup import escape
 
 from agent.policy import PolicyParams
 from agent.replay.record import ArraySpec, Entry, Layout, RecordError, unpack
 from launch.delivery import Delivery
 from launch.orders import Order, Stopwatch
+from launch.runs import console
 from launch.sockets import ActorSockets
 from launch.spool import Outgoing, Spool
 from launch.wire import (
@@ -75,6 +77,7 @@ class Link:
         self._reason_s = 0.0
         self._error: BaseException | None = None
         self._waiting, self._stop = -1, False
+        self._was_there = True
         self.waited, self.steps, self.late, self.refused = Stopwatch(), 0, 0, 0
         self._wake_in, self._wake_out = wake_pair(sockets.context)
         self._thread = threading.Thread(target=self._run, name="link", daemon=True)
@@ -302,6 +305,7 @@ class Link:
             return
         self._said_s = now_s
         self._sockets.keep_connected()
+        self._say_who_is_there()
         if self._greeted and head is not None:
             self._heartbeat(head)
         elif head is not None:
@@ -309,6 +313,20 @@ class Link:
             self._send(Hello(stream.session, stream.run, self._actor_id, self._replaces, stream.first, head.acting))
         elif self._session:
             self._send(Hello(self._session, "", self._actor_id, self._replaces, 0, True))
+
+    def _say_who_is_there(self) -> None:
+        """Tells the people at the arm when the learner goes away and when it is back."""
+        if self.learner_is_there == self._was_there:
+            return
+        self._was_there = self.learner_is_there
+        if self._was_there:
+            console.print("the learner is there again")
+        else:
+            why = self._sockets.why_not_connected() or f"learner at {self._sockets.address} says nothing"
+            console.print(
+                f"[yellow]{escape(why)}; what is told meanwhile is kept in {self._spool.folder}[/yellow]",
+                soft_wrap=True,
+            )
 
     def _heartbeat(self, head: Delivery) -> None:
         published = self._published

@@ -34,6 +34,7 @@ COMMIT_S = 0.25  # a record waits so long at most until it is on the disk
 AT_ONCE = 256  # messages between two looks at everything else
 STATUS_EVERY = 128  # records of a session between two statuses, so that a sender need not wait for a commit
 REPUBLISH_S = 0.1
+REASONS = 50  # for refusals that are told apart; whoever sends nonsense must not fill the memory with it
 
 
 class Sink(Protocol):

@@ -43,6 +43,7 @@ class Server:
         self.training, self.receiver, self._watch = training, receiver, watch
         self.waited = Stopwatch()
         self._refusal: str | None = None
+        self._there: dict[int, int] = {}  # actors by session
         self._path = folder / "pace.json"
         self._before: dict[str, Any] = read_json(self._path) if self._path.exists() else {}
         self._published, self._published_s, self._looked_s = 0, 0.0, 0.0
@@ -77,12 +78,28 @@ class Server:
         if now_s - self._looked_s > LOOK_S:
             self._looked_s = now_s
             self._watch()
+            self._say_who_is_there()
             if self.receiver.newest_refusal != self._refusal:
                 self._refusal = self.receiver.newest_refusal
                 console.print(f"[yellow]{escape(str(self._refusal))}[/yellow]", soft_wrap=True)
             write_json(self._path, self.pace())
             if self.training.refresh_tombstones():
                 console.print("the replay was filled again without what an operator removed")
+
+    def _say_who_is_there(self) -> None:
+        """Tells the people at the learner which actors join and leave."""
+        there = {
+            s: self.training.ledger.sessions[s].actor_id
+            for s in self.receiver.live()
+            if s in self.training.ledger.sessions
+        }
+        for session in there.keys() - self._there.keys():
+            console.print(f"actor {there[session]} is there, session {session:016x}", highlight=False)
+        for session in self._there.keys() - there.keys():
+            console.print(
+                f"[yellow]actor {self._there[session]} is away, session {session:016x}[/yellow]", highlight=False
+            )
+        self._there = there
 
     def _say_goodbye(self) -> None:
         """Actors learn that the run is finished, deliver what they have, and leave."""

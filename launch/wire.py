@@ -11,6 +11,7 @@ A message has one part because a conflated socket keeps only whole parts, and be
 message of many parts would be gathered in memory before anyone could refuse it.
 """
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
@@ -23,7 +24,7 @@ from flax.traverse_util import flatten_dict, unflatten_dict
 
 from agent.adopt import init_group
 from agent.policy import PolicyParams
-from agent.replay.record import ArraySpec, RecordError, pack
+from agent.replay.record import LIMIT, ArraySpec, RecordError, pack
 from agent.types import Nets, Normalizer, Phase
 from launch.orders import Order
 from launch.recipe_files import structure, to_plain
@@ -126,6 +127,7 @@ class Refused:
 
 Message = Hello | Heartbeat | Bye | Welcome | Status | Refused
 KINDS: dict[str, type] = {kind.__name__.lower(): kind for kind in (Hello, Heartbeat, Bye, Welcome, Status, Refused)}
+LOWEST = {"session": 1, "waiting": -1}  # the lowest whole number of a field, where it is not 0
 
 
 def encode_message(message: Message) -> bytes:
@@ -137,12 +139,23 @@ def decode_message(header: Mapping[str, Any]) -> Message:
     """The message of an unpacked header. Raises `RecordError` where it is none."""
     kind = KINDS.get(header["kind"])
     if kind is None:
-        raise RecordError(f"message: unknown kind {header['kind']!r}")
+        raise RecordError(f"message: unknown kind {header['kind']!r:.60}")
     plain = {name: value for name, value in header.items() if name not in ("kind", "version", "arrays")}
+    _check_numbers(header["kind"], plain)
     try:
         return structure(plain, kind)
     except (cattrs.BaseValidationError, ValueError, TypeError) as error:
         raise RecordError(f"message: a {header['kind']} that does not read ({type(error).__name__})") from error
+
+
+def _check_numbers(kind: str, plain: Mapping[str, Any]) -> None:
+    """Raises `RecordError` for numbers that could not be written into the journal, or into a report, and read again."""
+    for name, value in plain.items():
+        if isinstance(value, dict) and name != "recipe":
+            _check_numbers(kind, value)
+        whole = type(value) is int
+        if (whole and not LOWEST.get(name, 0) <= value < LIMIT) or (type(value) is float and not math.isfinite(value)):
+            raise RecordError(f"message: a {kind} has {name!r:.60} {value}")
 
 
 def encode_params(learner: int, publication: int, phase: int, now: PolicyParams) -> bytes:
@@ -174,14 +187,16 @@ def decode_params(
     Raises:
         RecordError: the message holds other arrays than the phase's behaviour names.
     """
-    names = ("learner", "publication", "phase", "policy_version")
-    if header["kind"] != "parameters" or not all(type(header.get(name)) is int for name in names):
+    numbers = [header.get(name) for name in ("learner", "publication", "phase", "policy_version")]
+    if header["kind"] != "parameters" or not all(type(n) is int and 0 <= n < LIMIT for n in numbers):
         raise RecordError("parameters: the message does not say which they are")
     found = {name: (x.dtype.str, x.shape) for name, x in arrays.items()}
     want = specs.get(header["phase"])
     if want is None or found != want:
         wrong = sorted(n for n in {*found, *(want or {})} if want is None or found.get(n) != want.get(n))
-        raise RecordError(f"parameters: {(wrong or ['phase'])[0]} is not what phase {header['phase']} of the run has")
+        raise RecordError(
+            f"parameters: {(wrong or ['phase'])[0]:.60} is not what phase {header['phase']} of the run has"
+        )
     tree = unflatten_dict(dict(arrays), sep="/")
     now = PolicyParams(tree["params"], Normalizer(tree["mean"], tree["std"]), header["policy_version"])
     return Published(header["learner"], header["publication"], header["phase"], now)
