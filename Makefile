@@ -35,6 +35,8 @@ format: setup
 bench: setup
 	$(BIN)/segue bench update
 	$(BIN)/segue bench sim
+	$(BIN)/segue bench wire
+	$(BIN)/segue bench outage --repeats 1
 
 clean:
 	rm -rf .venv build *.egg-info .pytest_cache .ruff_cache .hypothesis

@@ -143,9 +143,7 @@ class KnownPolicyView(View):
         return self.policy
 
 
-def transition(
-    reward: float = 0.0, end: str = "", session: int = 0, x: float = 0.0, action: float = 0.0
-) -> Transition:
+def transition(reward: float = 0.0, end: str = "", session: int = 0, x: float = 0.0, action: float = 0.0) -> Transition:
     """A transition with a scalar observation; `end` is `terminated`, `truncated` or empty."""
     return Transition(
         obs={"x": np.array([x], np.float32)},

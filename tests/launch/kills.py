@@ -28,9 +28,10 @@ from typing import Any
 import msgpack
 
 ROOT = Path(__file__).resolve().parents[2]
-TINY = """--learning.networks.actor-hidden 16 16 --learning.networks.critic-hidden 16 16 --learning.networks.critics 3
-    --online.bridge-settings steps 80 --online.batch-size 32 --online.replay-capacity 200
-    --evaluation.trials 2 --evaluation.every-env-steps 100""".split()
+NETWORKS = ("--learning.networks.actor-hidden", "16", "16", "--learning.networks.critic-hidden", "16", "16")
+NETWORKS += ("--learning.networks.critics", "3")
+ONLINE = ("--online.bridge-settings", "steps", "80", "--online.batch-size", "32", "--online.replay-capacity", "200")
+TINY = (*NETWORKS, *ONLINE, "--evaluation.trials", "2", "--evaluation.every-env-steps", "100")
 SAVE_EVERY_S = 1.0  # a checkpoint this often, so that a run is taken up from many of them
 START_S, STALLED_S = 8.0, 120.0  # in which a process starts; without progress for so long, a run hangs
 RECORD_BYTES = 400  # about
@@ -335,10 +336,9 @@ def make_pretrained(folder: Path, env: dict[str, str]) -> Path:
     """A data set and a pre-trained run, small."""
     segue = [sys.executable, "-m", "launch.cli"]
     small = ["--offline.updates", "60", "--offline.batch-size", "32", "--offline.coef", "sampled_actions", "2"]
-    networks = TINY[: TINY.index("--online.bridge-settings")]
     for command in (
         ["collect", "--collect.transitions", "600", "--out", str(folder / "data")],
-        ["pretrain", "--data", str(folder / "data"), "--out", str(folder / "pretrain"), *small, *networks],
+        ["pretrain", "--data", str(folder / "data"), "--out", str(folder / "pretrain"), *small, *NETWORKS],
     ):
         subprocess.run([*segue, *command], cwd=ROOT, env=env, check=True, stdout=subprocess.DEVNULL)
     return folder / "pretrain"

@@ -1,17 +1,15 @@
 """Messages: each comes through as it was, and whatever else arrives is refused with a reason and nothing more."""
 
 from dataclasses import fields
-from typing import Any
 
 import jax.numpy as jnp
-import msgpack
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from agent.policy import PolicyParams
-from agent.replay.record import LIMIT, RecordError, pack, unpack
+from agent.replay.record import LIMIT, RecordError, unpack
 from agent.types import Normalizer
 from launch.build import fine_tuning_phases, networks_of, obs_shapes_of
 from launch.orders import Order, Place
@@ -36,9 +34,7 @@ SESSIONS = st.integers(1, LIMIT - 1)
 COUNTS = st.integers(0, LIMIT - 1)
 SECONDS = st.floats(0, 1e12)
 PLACES = st.builds(Place, COUNTS, COUNTS, COUNTS)
-ORDERS = st.builds(
-    Order, COUNTS, COUNTS, st.integers(-1, LIMIT - 1), COUNTS, COUNTS, finished=st.booleans(), place=PLACES
-)
+ORDERS = st.builds(Order, COUNTS, COUNTS, COUNTS, COUNTS, COUNTS, finished=st.booleans(), place=PLACES)
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers(-(1 << 40), 1 << 40) | st.floats(allow_nan=False) | st.text(max_size=9),
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=9), inner, max_size=3),
@@ -46,12 +42,12 @@ JSON = st.recursive(
 )
 PLAIN = st.dictionaries(st.text(max_size=9), JSON, max_size=4)
 MESSAGES: dict[str, st.SearchStrategy[Message]] = {
-    "hello": st.builds(Hello, SESSIONS, COUNTS, COUNTS, COUNTS, st.booleans()),
+    "hello": st.builds(Hello, SESSIONS, st.text(max_size=20), COUNTS, COUNTS, COUNTS, st.booleans()),
     "heartbeat": st.builds(
         Heartbeat, SESSIONS, st.integers(-1, LIMIT - 1), COUNTS, COUNTS, SECONDS, COUNTS, COUNTS, COUNTS
     ),
     "bye": st.builds(KINDS["bye"], SESSIONS),
-    "welcome": st.builds(Welcome, SESSIONS, SESSIONS, COUNTS, PLAIN),
+    "welcome": st.builds(Welcome, SESSIONS, SESSIONS, COUNTS, st.text(max_size=20), PLAIN),
     "status": st.builds(Status, COUNTS, SESSIONS, COUNTS, COUNTS, st.booleans(), st.none() | ORDERS),
     "refused": st.builds(KINDS["refused"], SESSIONS, st.text(max_size=50)),
 }
@@ -93,13 +89,15 @@ def test_a_message_with_one_wrong_field_is_refused_or_read_as_it_stands(data, ki
     try:
         message = decode_message(header)
     except RecordError as error:
-        assert str(error).startswith(f"message: a {kind}")
-        assert "\n" not in str(error)
-        assert len(str(error)) < 300
+        refusal = str(error)
     else:
         again, _ = unpack(encode_message(message))
         assert {n: x for n, x in again.items() if n in header} == header
         assert decode_message(again) == message
+        return
+    assert refusal.startswith(f"message: a {kind}")
+    assert "\n" not in refusal
+    assert len(refusal) < 300
 
 
 @settings(max_examples=200)
@@ -114,7 +112,11 @@ def test_no_header_does_more_than_be_refused(header):
 @pytest.mark.parametrize("session", [0, -1, LIMIT, (1 << 64) - 1])
 def test_a_session_is_a_number_that_a_journal_can_hold(kind, session):
     """Else a hello of a session 0 would write a gap into the journal that nobody could read any more."""
-    messages = {"hello": Hello(5, 0, 0, 3, True), "heartbeat": Heartbeat(5, -1, 0, 0, 0.0, 0, 0, 0), "bye": KINDS["bye"](5)}
+    messages = {
+        "hello": Hello(5, "", 0, 0, 3, True),
+        "heartbeat": Heartbeat(5, -1, 0, 0, 0.0, 0, 0, 0),
+        "bye": KINDS["bye"](5),
+    }
     header, _ = unpack(encode_message(messages[kind]))
     assert decode_message(header) == messages[kind]
     with pytest.raises(RecordError, match="session"):
@@ -124,7 +126,7 @@ def test_a_session_is_a_number_that_a_journal_can_hold(kind, session):
 @pytest.mark.parametrize("value", [-2, LIMIT, (1 << 64) - 1, float("nan"), float("inf"), True])
 @pytest.mark.parametrize("name", ["first", "actor_id", "replaces"])
 def test_numbers_of_a_hello_are_in_range(name, value):
-    header, _ = unpack(encode_message(Hello(5, 0, 0, 3, True)))
+    header, _ = unpack(encode_message(Hello(5, "", 0, 0, 3, True)))
     with pytest.raises(RecordError, match="hello"):
         decode_message({**header, name: value})
 
@@ -141,7 +143,7 @@ def test_numbers_within_an_order_are_in_range(place, wrong):
     header, _ = unpack(encode_message(Status(1, 5, 0, 0, False, Order(1, 0, place=place))))
     assert decode_message(header).order.place == place  # type: ignore[union-attr]
     header["order"]["place"] |= wrong
-    fits = all(type(value) is int and -1 <= value < LIMIT for value in wrong.values())
+    fits = all(type(value) is int and 0 <= value < LIMIT for value in wrong.values())
     if not fits:
         with pytest.raises(RecordError, match="status"):
             decode_message(header)
@@ -224,12 +226,3 @@ def test_damaged_bytes_are_refused(junk, flip, bit):
     for data in (junk, bytes(broken), whole[: flip % len(whole)], whole + junk[:8] + b"\0"):
         with pytest.raises(RecordError):
             unpack(data)
-
-
-def test_a_message_of_another_version_is_named():
-    header: dict[str, Any] = {"kind": "bye", "session": 5}
-    whole = pack(header, {})
-    body = msgpack.packb({**header, "version": 2, "arrays": []})
-    other = whole[:16] + body + bytes(-len(body) % 8)
-    with pytest.raises(RecordError):
-        unpack(other)  # its checksum is wrong already
