@@ -81,9 +81,10 @@ def run_lockstep(link: Link, performer: Performer, metronome: Metronome | None) 
     """Carries out one order after the other, each at its place in the stream."""
     placed = False
     while True:
-        order, now = link.wait_order(performer.position)
-        if order.finished:
+        ordered = link.wait_order(performer.position)
+        if ordered is None:
             return
+        order, now = ordered
         if not placed:
             performer.place(order.place)
             placed = True

@@ -8,7 +8,7 @@ import jax
 import numpy as np
 
 from agent.policy import Policy, PolicyParams
-from agent.replay.record import Begin, Entry, Event, Scores, Step
+from agent.replay.entry import Begin, Entry, Event, Scores, Step
 from agent.types import SOURCES, Nets, Phase, Transition
 from launch.evaluate import Evaluator
 from launch.orders import Order, Place

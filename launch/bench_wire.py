@@ -14,8 +14,9 @@ import numpy as np
 import zmq
 
 from agent.policy import PolicyParams
+from agent.replay.entry import Begin, Entry, Layout, Step, encode
 from agent.replay.journal import Journal, JournalInfo, JournalReader
-from agent.replay.record import ArraySpec, Begin, Entry, Layout, Step, encode
+from agent.replay.record import ArraySpec
 from agent.types import Normalizer, Transition
 from launch.actor import new_session
 from launch.address import Address

@@ -1,7 +1,6 @@
 """From recipes to what `agent` works with: networks, phases and plans."""
 
 import numpy as np
-from agent.replay.journal import JournalInfo
 
 from agent.adopt import make_nets
 from agent.bridges import find_bridge
@@ -9,7 +8,8 @@ from agent.methods import find_method
 from agent.optim import Adam
 from agent.plan import check_phase, plan
 from agent.policy import SAMPLE
-from agent.replay.record import Layout
+from agent.replay.entry import Layout
+from agent.replay.journal import JournalInfo
 from agent.types import Nets, Phase
 from launch.recipes import Learning, Offline, Online
 from robot_env.observation import make_spaces

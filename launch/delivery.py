@@ -48,6 +48,8 @@ class Delivery:
             if not self._outbox and not self._read():
                 return
             number, record = self._outbox[0]
+            if self._sent == self._arrived:
+                self._moved_s = time.monotonic()  # nothing was on its way, so nothing has stalled
             if not self._send(record):
                 return
             self._outbox.popleft()

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass, field, replace
 
-from agent.replay.record import Begin, Entry, Gap, Scores, Step
+from agent.replay.entry import Begin, Entry, Gap, Scores, Step
 from launch.orders import Place
 
 

@@ -1,11 +1,10 @@
 """The actor's end of the wire: a thread that delivers the spool, and keeps the newest order and parameters."""
 
 import os
-import secrets
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from typing import Any
 
@@ -15,12 +14,14 @@ import zmq
 from rich.markup import escape
 
 from agent.policy import PolicyParams
-from agent.replay.record import ArraySpec, Entry, Layout, RecordError, unpack
+from agent.replay.entry import Entry, Layout
+from agent.replay.record import ArraySpec, RecordError, unpack
 from launch.delivery import Delivery
 from launch.orders import Order, Stopwatch
 from launch.runs import console
 from launch.sockets import ActorSockets
 from launch.spool import Outgoing, Spool
+from launch.wake import drain, wake_pair
 from launch.wire import (
     HEARTBEAT_S,
     SILENCE_S,
@@ -75,6 +76,7 @@ class Link:
         self._now: PolicyParams | None = None
         self._reason: str | None = None  # why the learner does not take this actor, and since when
         self._reason_s = 0.0
+        self._nonsense: str | None = None  # the last message that was dropped, and why
         self._error: BaseException | None = None
         self._waiting, self._stop = -1, False
         self._was_there = True
@@ -111,8 +113,8 @@ class Link:
         self._spool.append(entry)
         self._wake()
 
-    def wait_order(self, position: int) -> tuple[Order, PolicyParams]:
-        """In lockstep: the order for this place in the stream, and the parameters that belong to it.
+    def wait_order(self, position: int) -> tuple[Order, PolicyParams] | None:
+        """In lockstep: the order for this place in the stream and the parameters that belong to it; None: the run is finished.
 
         Raises:
             LearnerAway: nothing was heard for `patience_s`.
@@ -122,6 +124,8 @@ class Link:
             order, published = self._order, self._published
             if order is None or order.after != position:
                 return False
+            if order.finished:
+                return True
             key = (self._learner, order.publication)
             return published is not None and (published.learner, published.publication) == key
 
@@ -129,7 +133,7 @@ class Link:
             self._waiting = position
             self._await(there, "gives no order")
             self._waiting = -1
-            return self._ready()
+            return None if self._order is None or self._order.finished else self._ready()
 
     def newest(self) -> tuple[Order, PolicyParams] | None:
         """Running free: the newest order and parameters; None before the first of each."""
@@ -162,6 +166,8 @@ class Link:
 
     def close(self) -> None:
         """Says goodbye where all is told, ends the thread, and closes the sockets; the spool keeps what is not safe."""
+        if self._wake_in.closed:
+            return
         self._stop = True
         self._wake()
         self._thread.join()
@@ -188,7 +194,10 @@ class Link:
             self._changed.wait(0.2)
 
     def _complaint(self, what: str) -> str:
-        why = self._reason or self._sockets.why_not_connected() or f"learner at {self._sockets.address} {what}"
+        silent = f"learner at {self._sockets.address} {what}"
+        if self._nonsense is not None:
+            silent += f"; the last message that came from there was dropped: {self._nonsense}"
+        why = self._reason or self._sockets.why_not_connected() or silent
         kept = sum(d.stream.next - d.safe for d in self._deliveries)
         rest = f"; {kept} records are kept in {self._spool.folder}, start again with the same --out to deliver them"
         return why + (rest if kept else "")
@@ -244,7 +253,7 @@ class Link:
 
     def _hear(self, data: memoryview) -> None:
         """One message of the learner; what is none is counted and left."""
-        message = published = None
+        message = published = header = None
         try:
             header, arrays = unpack(data)
             if header["kind"] != "parameters":
@@ -252,8 +261,9 @@ class Link:
             elif self._specs:
                 published = decode_params(header, arrays, self._specs)
         except RecordError as error:
-            self.refused += 1
-            self._because(str(error))
+            self.refused, self._nonsense = self.refused + 1, str(error)
+            if header is not None and header["kind"] == "parameters":
+                self._because(str(error))  # of other networks: those that fit will never come
             return
         with self._changed:
             self._heard_s = time.monotonic()
@@ -344,26 +354,3 @@ class Link:
         except zmq.Again:  # nobody there yet, or the queue is full
             return False
         return True
-
-
-def drain(socket: zmq.Socket) -> Iterator[memoryview]:
-    """The messages that are there; those of more than one part are none of this program's, and come as nothing."""
-    while True:
-        try:
-            parts = socket.recv_multipart(zmq.NOBLOCK, copy=False)
-        except zmq.Again:
-            return
-        yield parts[0].buffer if len(parts) == 1 else memoryview(b"")
-
-
-def wake_pair(context: zmq.Context) -> tuple[zmq.Socket, zmq.Socket]:
-    """Two joined sockets: what one thread writes into the first wakes another that polls the second."""
-    name = f"inproc://wake-{secrets.token_hex(8)}"
-    inlet, outlet = context.socket(zmq.PAIR), context.socket(zmq.PAIR)
-    for socket in (inlet, outlet):
-        socket.set(zmq.LINGER, 0)
-    inlet.set(zmq.SNDHWM, 1)
-    outlet.set(zmq.RCVHWM, 1)
-    outlet.bind(name)
-    inlet.connect(name)
-    return inlet, outlet

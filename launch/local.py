@@ -1,6 +1,6 @@
 """Learner and actor in one process, in lockstep: exact updates per environment step, the same every time under a seed."""
 
-from agent.replay.record import Entry, encode
+from agent.replay.entry import Entry, encode
 from launch.actor import Performer, make_performer
 from launch.training import Training
 from robot_env.env import RobotEnv

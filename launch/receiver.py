@@ -12,11 +12,12 @@ from typing import Any, Protocol
 import zmq
 from rich.markup import escape
 
-from agent.replay.record import Entry, Gap, Layout, RecordError, encode, entry_of, unpack
-from launch.link import drain, wake_pair
+from agent.replay.entry import Entry, Gap, Layout, encode, entry_of
+from agent.replay.record import RecordError, unpack
 from launch.orders import Order
 from launch.runs import console
 from launch.sockets import LearnerSockets
+from launch.wake import drain, wake_pair
 from launch.wire import (
     SILENCE_S,
     Bye,
@@ -210,7 +211,13 @@ class Receiver:
         """One message; whether it brought a record."""
         header, arrays = unpack(data)
         if header["kind"] in ("transition", "begin", "scores"):
-            return self._record(identity, entry_of(header, arrays, self._layout), data)
+            try:
+                entry = entry_of(header, arrays, self._layout)
+            except RecordError as error:
+                if (session := header.get("session")) in self._peers:  # or it would be sent again for ever
+                    self._send(identity, Refused(session, str(error)))
+                raise
+            return self._record(identity, entry, data)
         self._message(identity, decode_message(header))
         return False
 
@@ -270,14 +277,17 @@ class Receiver:
         if reason is not None:
             self._send(identity, Refused(hello.session, reason))
             return
+        for session in [s for s, p in self._peers.items() if hello.acting and p.acting and not p.is_live]:
+            if self._one_actor or self._peers[session].actor_id == hello.actor_id:
+                del self._peers[session]  # its place is given away: when it is back, it must ask for one
         self._gap(hello.session, hello.first)
         expected = self._sink.next(hello.session)
-        peer = Peer(identity, hello.actor_id, hello.acting, time.monotonic(), expected, expected)
+        known = self._peers.get(hello.session)
+        safe = 0 if known is None else known.safe
+        peer = Peer(identity, hello.actor_id, hello.acting, time.monotonic(), safe, expected)
         self._peers[hello.session] = peer
         self._send(identity, Welcome(self.learner, hello.session, expected, self._run_name, self._recipe))
-        self._dirty_since_s = (
-            self._dirty_since_s or time.monotonic()
-        )  # what stands there already is said to be safe after a sync
+        self._dirty_since_s = self._dirty_since_s or time.monotonic()  # what stands there is safe after the next sync
         self._published = 0
 
     def _gap(self, session: int, first: int) -> None:
@@ -320,6 +330,7 @@ class Receiver:
         self._sockets.data.send_multipart([identity, encode_message(message)], zmq.NOBLOCK)
 
     def _refuse(self, reason: str) -> None:
+        reason = reason if reason in self.refused or len(self.refused) < REASONS else "of many more kinds"
         self.refused[reason] += 1
         if self.refused[reason] == 1:
             console.print(f"[yellow]dropped: {escape(reason)}[/yellow]")

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal
 
-from agent.replay.record import Entry, Layout, decode, encode
+from agent.replay.entry import Entry, Layout, decode, encode
 from agent.replay.stream import StreamWriter
 from agent.replay.stream_reader import StreamReader
 
@@ -33,7 +33,7 @@ class Outgoing:
 
     def __init__(self, folder: Path, session: int, segment_bytes: int, run: str | None = None) -> None:
         self.folder, self.session = folder, session
-        self._lock = threading.Lock()
+        self._lock, self._safe = threading.Lock(), 0
         name = folder / "run"
         if run is not None:
             folder.mkdir(parents=True)
@@ -70,13 +70,14 @@ class Outgoing:
     def drop_before(self, number: int) -> None:
         """Deletes what is safe, by whole segments."""
         with self._lock:
+            self._safe = number
             self._writer.drop_before(number)
 
-    def drop_oldest(self) -> int:
-        """Deletes the oldest segment but the last; returns how many records went."""
+    def drop_oldest(self) -> int | None:
+        """Deletes the oldest segment but the last; returns how many records went that were not safe, None for no segment."""
         with self._lock:
             gone = self._writer.drop_oldest()
-        return 0 if gone is None else gone[1] - gone[0]
+            return None if gone is None else max(gone[1] - max(gone[0], self._safe), 0)
 
     def close(self) -> None:
         with self._lock:
@@ -99,7 +100,8 @@ class Spool:
 
     Attributes:
         old: streams that earlier sessions left, oldest first.
-        dropped: records deleted unsent.
+        dropped: records deleted before the learner had said that they are safe. Some may have arrived all the same: what
+            never did is a gap in the journal.
 
     Raises:
         ValueError: another process uses the folder.
@@ -141,7 +143,7 @@ class Spool:
         """Keeps an entry of the session that was begun.
 
         Raises:
-            SpoolFull: the limit is reached, and the policy is to stop.
+            SpoolFull: the limit is reached, and the policy is to stop; this entry is kept all the same.
             RecordError: the entry is none that a learner would take.
             OSError: the disk does not take it.
         """
@@ -149,17 +151,17 @@ class Spool:
         assert self._layout is not None
         record = encode(entry)
         decode(record, self._layout)  # what a learner would refuse must not get in: it could never be delivered
-        while self.nbytes + len(record) > self._limit_bytes:
+        self._current.append(entry, record)
+        while self.nbytes > self._limit_bytes:
             if self._full == "stop":
                 raise SpoolFull(
                     f"spool {self.folder}: its limit of {self._limit_bytes >> 20} MB is reached; start the learner, then this "
                     "actor again with the same --out, or raise --spool-mb"
                 )
-            gone = next((n for stream in self._streams if (n := stream.drop_oldest())), 0)
-            self.dropped += gone
-            if not gone:
+            gone = next((n for stream in self._streams if (n := stream.drop_oldest()) is not None), None)
+            if gone is None:
                 break  # the segment being written is larger than the limit: it is kept whole
-        self._current.append(entry, record)
+            self.dropped += gone
 
     def done(self, stream: Outgoing) -> None:
         """All of a stream is safe: deletes it."""
@@ -170,7 +172,9 @@ class Spool:
             self._current = None
 
     def close(self) -> None:
-        """Closes all files."""
+        """Closes all files; once is enough."""
         for stream in self._streams:
             stream.close()
-        os.close(self._lock_file)
+        if self._lock_file >= 0:
+            os.close(self._lock_file)
+        self._lock_file = -1

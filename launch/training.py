@@ -8,9 +8,9 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from agent.policy import SAMPLE, PolicyParams, policy_params
+from agent.replay.entry import Begin, Entry, Gap, Scores, Step
 from agent.replay.episodes import Tombstones
 from agent.replay.journal import Journal, JournalReader
-from agent.replay.record import Begin, Entry, Gap, Scores, Step
 from agent.types import Transition
 from launch.checkpoint import Checkpoints
 from launch.learner import OFFLINE_BLOCK, Learner

@@ -9,9 +9,9 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from agent.replay.entry import Entry, Step
 from agent.replay.journal_index import Chain, Span, spans
 from agent.replay.journal_info import JournalInfo, session_folders, session_name, session_number
-from agent.replay.record import Entry, Step
 from agent.replay.session_reader import SessionReader
 from agent.types import Transition
 

@@ -15,9 +15,10 @@ from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 
+from agent.replay.entry import Entry
 from agent.replay.journal_index import SegmentIndex, build_index, index_path
 from agent.replay.journal_info import JournalInfo, lock_journal, session_folders, session_name
-from agent.replay.record import Entry, RecordError
+from agent.replay.record import RecordError
 from agent.replay.segment import Bytes, header, segment_path, segments
 from agent.replay.session_reader import SessionReader, is_orphan
 from agent.replay.stream import StreamWriter
@@ -140,7 +141,9 @@ class Journal:
             for session in self._open.values():
                 session.writer.close()
             self._open.clear()
-            os.close(self._lock_file)
+            if self._lock_file >= 0:
+                os.close(self._lock_file)
+            self._lock_file = -1
 
 
 class _Session:

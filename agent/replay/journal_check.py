@@ -3,10 +3,11 @@
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from agent.replay.entry import Entry, Gap, Layout, Step, decode
 from agent.replay.episodes import Tombstones
 from agent.replay.journal_index import Chain, SegmentIndex, index_path, read_index
 from agent.replay.journal_info import JournalInfo, session_folders, session_name
-from agent.replay.record import Entry, Gap, Layout, RecordError, Step, decode
+from agent.replay.record import RecordError
 from agent.replay.segment import Piece, header, pieces, segment_path, segments
 
 

@@ -8,7 +8,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from agent.replay.record import LIMIT, Layout
+from agent.replay.entry import Layout
+from agent.replay.record import LIMIT
 from agent.replay.segment import write_whole
 
 FORMAT = 1

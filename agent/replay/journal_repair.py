@@ -4,10 +4,11 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
+from agent.replay.entry import Entry, Gap, Layout, encode
 from agent.replay.journal_check import Report, entry_of_piece, verify
 from agent.replay.journal_index import build_index, index_path, read_index
 from agent.replay.journal_info import JournalInfo, lock_journal, session_folders
-from agent.replay.record import Entry, Gap, Layout, RecordError, encode
+from agent.replay.record import RecordError
 from agent.replay.segment import Bytes, pieces, segment_path, segments, sync_folder, write_whole
 
 REASON = "it was damaged in the journal"

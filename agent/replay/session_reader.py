@@ -6,8 +6,9 @@ from pathlib import Path
 
 import numpy as np
 
+from agent.replay.entry import Entry, Layout, Step, decode
 from agent.replay.journal_info import session_name
-from agent.replay.record import Entry, Layout, RecordError, Step, decode
+from agent.replay.record import RecordError
 from agent.replay.stream_reader import StreamReader
 
 

@@ -57,6 +57,7 @@ class StreamWriter:
             else:
                 self.next, self._size = following(piece.record, self.next), piece.offset + piece.size
         self._file = os.open(path, os.O_WRONLY)
+        self._unsynced = self._new_names = True  # whoever wrote it may have died before it was on the disk
         if torn is not None:
             self.cut_bytes = torn.size
             self.nbytes -= torn.size

@@ -5,9 +5,9 @@ from pathlib import Path
 
 import numpy as np
 
+from agent.replay.entry import Begin, Entry, Event, Gap, Layout, Scores, Step, encode
 from agent.replay.journal import Journal
 from agent.replay.journal_info import JournalInfo
-from agent.replay.record import Begin, Entry, Event, Gap, Layout, Scores, Step, encode
 from agent.types import Transition
 
 LAYOUT = Layout({"x": ("<f4", (2,)), "image": ("|u1", (2, 3))}, 1)

@@ -11,12 +11,12 @@ from hypothesis import strategies as st
 
 from agent.replay import journal as journal_module
 from agent.replay.dataset import Dataset, DatasetInfo
+from agent.replay.entry import Gap, Step, encode
 from agent.replay.episodes import Tombstones, episodes
 from agent.replay.journal import JournalReader
 from agent.replay.journal_index import build_index, spans
 from agent.replay.journal_info import session_folders
 from agent.replay.journal_repair import repair
-from agent.replay.record import Gap, Step, encode
 from agent.replay.segment import segment_path, segments
 from tests.agent.entries import INFO, SCORES, SESSION, Entry, story, write
 

@@ -16,10 +16,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from agent.replay import journal as journal_module
+from agent.replay.entry import Gap, Layout, Step, decode, encode
 from agent.replay.journal import MAX_OPEN, Journal, JournalReader
 from agent.replay.journal_index import build_index, index_path, read_index
 from agent.replay.journal_info import JournalInfo, session_folders, session_name, session_number
-from agent.replay.record import Gap, Layout, RecordError, Step, decode, encode
+from agent.replay.record import RecordError
 from agent.replay.segment import pieces, segment_path, segments
 from tests.agent.entries import INFO, LAYOUT, SCORES, SESSION, story, told, write
 
@@ -299,7 +300,7 @@ import sys
 from pathlib import Path
 sys.path.insert(0, sys.argv[2])
 from agent.replay import journal
-from agent.replay.record import encode
+from agent.replay.entry import encode
 from tests.agent.entries import INFO, story
 journal.SEGMENT_BYTES = 20_000
 entries = story(*["----T"] * 500)

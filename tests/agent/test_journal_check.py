@@ -12,12 +12,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from agent.replay import journal as journal_module
+from agent.replay.entry import Entry, Gap, decode, encode
 from agent.replay.journal import Journal, JournalReader
 from agent.replay.journal_check import Finding, verify
 from agent.replay.journal_index import build_index, index_path, read_index
 from agent.replay.journal_info import session_folders
 from agent.replay.journal_repair import repair
-from agent.replay.record import Entry, Gap, decode, encode
 from agent.replay.segment import pieces, segment_path, segments
 from tests.agent.entries import INFO, LAYOUT, SCORES, SESSION, story, told, write
 

@@ -13,24 +13,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
-from agent.replay.record import (
-    DTYPES,
-    MAGIC,
-    MAX_HEADER_BYTES,
-    PREFIX,
-    Begin,
-    Entry,
-    Gap,
-    Layout,
-    RecordError,
-    Scores,
-    Step,
-    decode,
-    encode,
-    pack,
-    record_size,
-    unpack,
-)
+from agent.replay.entry import Begin, Entry, Gap, Layout, Scores, Step, decode, encode
+from agent.replay.record import DTYPES, MAGIC, MAX_HEADER_BYTES, PREFIX, RecordError, pack, record_size, unpack
 from agent.types import Transition
 from tests.agent.entries import INFO, LAYOUT, SCORES, story, told
 

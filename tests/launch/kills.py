@@ -48,7 +48,7 @@ def environment(cache: Path) -> dict[str, str]:
 
 def process(role: str, witness: str, arguments: list[str]) -> None:
     """What runs in a process of its own: `segue`, where an actor's spool has a witness and a learner saves often."""
-    from agent.replay.record import Step, encode
+    from agent.replay.entry import Step, encode
     from launch import cli, stages, training
     from launch.spool import Spool
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from agent.policy import PolicyParams
-from agent.replay.record import Begin, Entry, Scores, Step
+from agent.replay.entry import Begin, Entry, Scores, Step
 from agent.types import SOURCES
 from launch.actor import Actor, Performer, episode_seed, new_session
 from launch.orders import Order, Place

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from agent.replay.record import Begin, Entry, Gap, Scores, Step
+from agent.replay.entry import Begin, Entry, Gap, Scores, Step
 from agent.types import Transition
 from launch.ledger import Episode, Ledger
 from launch.orders import Place
@@ -33,7 +33,14 @@ def begin(actor_id: int = 0) -> Begin:
 def test_counts_steps_episodes_and_evaluations():
     ledger = Ledger()
     outcomes = told(
-        ledger, 5, begin(), Scores(1, 40, {}), step(first=True), step(), step("terminated", success=True), step(first=True)
+        ledger,
+        5,
+        begin(),
+        Scores(1, 40, {}),
+        step(first=True),
+        step(),
+        step("terminated", success=True),
+        step(first=True),
     )
     assert outcomes[4] == Episode(3, True, None)
     assert (ledger.env_steps, ledger.evaluations, ledger.last_score) == (4, 1, 0)

@@ -16,10 +16,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from agent.policy import PolicyParams
+from agent.replay.entry import Entry, Gap, Layout, Scores, Step, encode
 from agent.replay.journal import Journal, JournalReader
-from agent.replay.record import Entry, Gap, Layout, Scores, Step, encode, pack, unpack
+from agent.replay.record import pack, unpack
 from agent.types import Normalizer
-from launch import link as link_module
 from launch import receiver as receiver_module
 from launch.address import Address
 from launch.delivery import Delivery
@@ -45,7 +45,11 @@ from tests.agent.entries import INFO, LAYOUT, SESSION, story
 RUN, RECIPE = "run-a", {"command": "finetune", "seed": 3}
 LIMIT = 64 << 20
 PLENTY = 1 << 30
-PARAMS = PolicyParams({"actor": {"w": np.ones(3, np.float32)}}, Normalizer({"x": np.zeros(2, np.float32)}, {"x": np.ones(2, np.float32)}), 5)
+PARAMS = PolicyParams(
+    {"actor": {"w": np.ones(3, np.float32)}},
+    Normalizer({"x": np.zeros(2, np.float32)}, {"x": np.ones(2, np.float32)}),
+    5,
+)
 SPECS = {0: {"params/actor/w": ("<f4", (3,)), "mean/x": ("<f4", (2,)), "std/x": ("<f4", (2,))}}
 
 
@@ -276,15 +280,16 @@ def test_a_window_is_sent_and_no_more_before_some_of_it_is_safe(tmp_path, monkey
             stream.append(entry, encode(entry))
         delivery = Delivery(stream, True, lambda record: sent.append(unpack(record)[0]["number"]) is None)
         delivery.deliver()
-        assert 8 <= len(sent) <= 11
         before = len(sent)
+        sizes = [len(encode(entry)) for entry in entries[:before]]
+        assert sum(sizes[:-1]) < 10 * size <= sum(sizes)
         delivery.deliver()
         delivery.report(before, 0, False)  # arrived, but not on the disk yet
         delivery.deliver()
         assert len(sent) == before
         delivery.report(before, before, False)
         delivery.deliver()
-        assert before < len(sent) <= before + 11
+        assert before < len(sent) < len(entries)
         assert sent == list(range(len(sent)))
 
 
@@ -471,6 +476,7 @@ def test_who_sends_too_much_is_cut_off_and_the_others_go_on(learner, join):
     rude.say(b"x" * (LAYOUT.max_bytes + 1))
     assert monitor.poll(10_000)
     rude.socket.disable_monitor()
+    monitor.close(0)
     peer.say(*entries[5:])
     peer.hears(Status, safe=len(entries))
     rude.say(hello(session=7, actor_id=1))  # it connects anew, and may behave
@@ -609,7 +615,15 @@ def publish(learner: Learner, publication: int) -> None:
 class Joined:
     """An actor's end, on a spool in a folder."""
 
-    def __init__(self, folder: Path, port: int, patience_s: float = 20.0, limit: int = LIMIT, full: Any = "stop", actor_id: int = 0) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        port: int,
+        patience_s: float = 20.0,
+        limit: int = LIMIT,
+        full: Any = "stop",
+        actor_id: int = 0,
+    ) -> None:
         self.spool = Spool(folder, limit, full)
         self.link = Link(ActorSockets(Address("127.0.0.1", port), None), self.spool, actor_id, patience_s)
 
@@ -744,7 +758,7 @@ def test_a_finished_order_needs_no_parameters(learner, act):
     """A learner that comes back only to end a run has published nothing."""
     actor = act(learner).begin(SESSION).tell(episodes(1)[:3])
     learner.receiver.order({SESSION: Order(7, 0, after=3, finished=True)})
-    assert actor.link.wait_order(3)[0].finished
+    assert actor.link.wait_order(3) is None
 
 
 def test_running_free_the_newest_parameters_are_there_and_none_between(learner, act):
@@ -799,7 +813,7 @@ def nobody() -> Any:
 def test_nobody_there_is_said_after_the_patience(nobody, act):
     actor = act(nobody, patience_s=0.5)
     start_s = time.monotonic()
-    with pytest.raises(LearnerAway, match="nothing listens at 127.0.0.1"):
+    with pytest.raises(LearnerAway, match=r"nothing listens at 127\.0\.0\.1"):
         actor.link.join(SESSION)
     assert 0.4 < time.monotonic() - start_s < 5.0
 
@@ -903,7 +917,13 @@ class Impostor:
         self.sockets.close()
 
 
-NONSENSE = [b"", os.urandom(99), encode_message(hello()), raw({"kind": "status", "session": SESSION}), encode(episodes(1)[0])]
+NONSENSE = [
+    b"",
+    os.urandom(99),
+    encode_message(hello()),
+    raw({"kind": "status", "session": SESSION}),
+    encode(episodes(1)[0]),
+]
 
 
 def test_nonsense_from_a_learner_is_dropped_and_counted_and_changes_nothing(opened, act):
@@ -942,10 +962,14 @@ def test_a_full_spool_that_stops_has_kept_all_that_was_told(nobody, learner, act
     actor = act(learner, limit=20_000).begin(SESSION)
     learner.close()
     told = 0
-    with pytest.raises(SpoolFull, match="--spool-mb"):
-        for entry in entries:
-            told += 1
+
+    def tell() -> None:
+        nonlocal told
+        for told, entry in enumerate(entries, 1):  # noqa: B007
             actor.link.tell(entry)
+
+    with pytest.raises(SpoolFull, match="--spool-mb"):
+        tell()
     assert told < len(entries)
     actor.close()
     learner.open()
@@ -957,20 +981,20 @@ def test_a_full_spool_that_stops_has_kept_all_that_was_told(nobody, learner, act
 
 def test_a_full_spool_that_drops_counts_what_is_gone_and_the_run_goes_on(learner, act):
     entries = episodes(60)
-    actor = act(learner, limit=20_000, full="drop").begin(SESSION).tell(entries[:100])
+    actor = act(learner, limit=20_000, full="drop").begin(SESSION).tell(entries[:30])
     actor.link.flush()
     learner.close()
-    actor.tell(entries[100:1000])
-    assert actor.spool.nbytes <= 20_000 + len(encode(entries[1]))
+    actor.tell(entries[30:-20])
+    assert actor.spool.nbytes <= 20_000
     learner.open()
-    actor.tell(entries[1000:])
     actor.link.flush()
+    actor.tell(entries[-20:]).link.flush()
     found = learner.sessions[SESSION]
     (gap,) = [entry for entry in found if isinstance(entry.event, Gap)]
-    assert gap.number == 100
+    assert gap.number == 30
     assert gap.event.to - gap.number == gap.event.transitions == actor.spool.dropped > 500
     held = [entry.number for entry in found if entry is not gap]
-    assert set(range(100)) | set(range(gap.event.to + 1, len(entries))) <= set(held)
+    assert set(range(30)) | set(range(gap.event.to + 1, len(entries))) <= set(held)
     assert held == sorted(held)
 
 
@@ -1000,7 +1024,10 @@ def test_nothing_is_left_open(tmp_path):
         return len(os.listdir("/proc/self/fd"))
 
     def once(name: str) -> None:
-        with closing(Learner(tmp_path / name)) as learner, closing(Joined(tmp_path / name / "s", learner.port)) as actor:
+        with (
+            closing(Learner(tmp_path / name)) as learner,
+            closing(Joined(tmp_path / name / "s", learner.port)) as actor,
+        ):
             actor.begin(SESSION).tell(episodes(2)).link.flush()
 
     once("first")

@@ -7,7 +7,7 @@ import jax
 import numpy as np
 import pytest
 
-from agent.replay.record import Step
+from agent.replay.entry import Step
 from launch import training
 from launch.actor import Performer
 from launch.finetune import finetune_stage
