@@ -104,7 +104,7 @@ def run_free(link: Link, performer: Performer, metronome: Metronome | None) -> N
         if newest is None:
             link.await_first_order()
             continue
-        order, now = newest
+        order, now, current = newest
         if not placed:
             performer.place(order.place)
             placed = True
@@ -112,7 +112,10 @@ def run_free(link: Link, performer: Performer, metronome: Metronome | None) -> N
             if order.finished:
                 return
             if order.evaluation > performer.evaluations:
-                performer.evaluate(order.evaluation, now)
+                if current:
+                    performer.evaluate(order.evaluation, now)
+                else:
+                    link.pause(PAUSE_S)
                 continue
             if performer.position - order.after >= order.steps and (metronome is None or link.learner_is_there):
                 link.pause(PAUSE_S)

@@ -17,7 +17,7 @@ from launch.learner import Learner
 from launch.recipe_files import to_json
 from launch.recipes import FinetuneRecipe
 from launch.runs import RunLog, console, prepare
-from launch.serve import serve, serve_with_actor
+from launch.serve import LATE_S, serve, serve_with_actor
 from launch.sockets import LearnerSockets
 from launch.stages import load_dataset, load_state, make_ring
 from launch.training import Training
@@ -58,9 +58,10 @@ def learner_stage(
         ValueError: the address may not be bound, see `launch.sockets.check_bind`.
     """
     check_bind(address, keys)
-    with open_training(recipe, folder, progress, resume) as training:
-        if training is None:
-            return
+    with open_training(recipe, folder, progress, resume, finished_too=True) as training:
+        assert training is not None
+        if training.finished:
+            console.print(f"the run in {folder} is finished; taking what actors still have for {LATE_S:g} s")
         with closing(LearnerSockets(address, keys, training.journal.info.layout.max_bytes)) as sockets:
             there = replace(sockets.address, host="HOST") if address.host in EVERY_INTERFACE else sockets.address
             console.print(f"waiting for actors: `segue actor --connect {there} --out DIR`", soft_wrap=True)
@@ -75,8 +76,13 @@ def finish(training: Training) -> None:
 
 
 @contextmanager
-def open_training(recipe: FinetuneRecipe, folder: Path, progress: Progress, resume: bool) -> Iterator[Training | None]:
+def open_training(
+    recipe: FinetuneRecipe, folder: Path, progress: Progress, resume: bool, finished_too: bool = False
+) -> Iterator[Training | None]:
     """The learner's side of a run, taken up where its folder leaves off; None where it has come to its end.
+
+    Args:
+        finished_too: open it even then.
 
     Raises:
         ValueError: the recipe makes no sense, or the folder holds another run.
@@ -90,7 +96,7 @@ def open_training(recipe: FinetuneRecipe, folder: Path, progress: Progress, resu
     with ExitStack() as stack:
         checkpoints = stack.enter_context(closing(Checkpoints(folder / "checkpoint")))
         meta = checkpoints.meta() if checkpoints.newest is not None else {}
-        if meta.get("finished"):
+        if meta.get("finished") and not finished_too:
             yield None
             return
         info = journal_info(task, f"{online.bridge} + {online.method} on {recipe.arm}, seed {recipe.seed}")

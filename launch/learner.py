@@ -121,9 +121,14 @@ class Learner:
         self.phase_env_steps += env_steps
 
     @property
+    def can_learn(self) -> bool:
+        """Whether this phase trains, and there is something to draw: an operator may have removed every episode."""
+        return self.phase.method is not None and (len(self.ring) > 0 or set(self.phase.shares) <= {"offline"})
+
+    @property
     def owed(self) -> int:
-        """Environment steps of this phase whose updates are still to be made; negative where learning is ahead."""
-        if self.phase.method is None:
+        """Environment steps of this phase whose updates are to be made now; negative where learning is ahead."""
+        if not self.can_learn:
             return 0
         return min(self.phase_env_steps, self.phase.env_steps) - self.phase_updates // self.phase.utd
 

@@ -135,11 +135,15 @@ class Link:
             self._waiting = -1
             return None if self._order is None or self._order.finished else self._ready()
 
-    def newest(self) -> tuple[Order, PolicyParams] | None:
-        """Running free: the newest order and parameters; None before the first of each."""
+    def newest(self) -> tuple[Order, PolicyParams, bool] | None:
+        """Running free: newest order and parameters, and whether these are the order's or newer; None before there are any."""
         with self._changed:
             self._check()
-            return None if self._order is None or self._published is None else self._ready()
+            if self._order is None or self._published is None:
+                return None
+            order, now = self._ready()
+            current = self._published.learner == self._learner and self._published.publication >= order.publication
+            return order, now, current
 
     def await_first_order(self) -> None:
         """Running free: returns when there is an order and parameters. Raises `LearnerAway`."""

@@ -61,6 +61,7 @@ class Peer:
     Attributes:
         identity: its socket's; another one after it has connected anew.
         actor_id, acting: as it said.
+        left: it has said goodbye, or is replaced.
         heard_s: when.
         safe: records before this one are on the disk.
         told: the record that was expected when the last status was sent.
@@ -78,10 +79,15 @@ class Peer:
     asked: int = -1
     heartbeat: Heartbeat | None = None
     order: Order | None = None
+    left: bool = False
+
+    @property
+    def is_there(self) -> bool:
+        return not self.left and time.monotonic() - self.heard_s < SILENCE_S
 
     @property
     def is_live(self) -> bool:
-        return self.acting and time.monotonic() - self.heard_s < SILENCE_S
+        return self.acting and self.is_there
 
 
 class Receiver:
@@ -129,6 +135,11 @@ class Receiver:
             raise self._error
         beats = {session: peer.heartbeat for session, peer in list(self._peers.items()) if peer.is_live}
         return {session: -1 if beat is None else beat.waiting for session, beat in beats.items()}
+
+    @property
+    def is_alone(self) -> bool:
+        """Whether nobody is there, neither to act nor to deliver."""
+        return not any(peer.is_there for peer in list(self._peers.values()))
 
     @property
     def newest_refusal(self) -> str | None:
@@ -255,14 +266,14 @@ class Receiver:
                 self._send(identity, who_are_you(session))
             case Bye(session):
                 if session in self._peers:
-                    self._peers[session].acting = False
+                    self._peers[session].left = True
             case _:
                 raise RecordError("message: one that only a learner sends")
 
     def _hello(self, identity: bytes, hello: Hello) -> None:
         gone = self._peers.get(hello.replaces)
         if gone is not None:
-            gone.acting = False
+            gone.left = True
         others = [p for s, p in self._peers.items() if s != hello.session and p.is_live] if hello.acting else []
         reason = None
         if hello.run not in ("", self._run_name):

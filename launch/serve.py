@@ -24,7 +24,8 @@ from launch.wire import encode_params
 
 IDLE_S = 0.1  # between two looks where nothing arrives
 PUBLISH_S = 0.05  # between two publications while running free
-GOODBYE_S = 10.0  # for actors to hear that a run is finished
+GOODBYE_S = 10.0  # without news, for actors to hear that a run is finished
+LATE_S = 10.0  # for actors to come that have something of a run that was finished before
 LOOK_S = 1.0  # between two looks for what an operator removed, and after the actor's process
 RESTARTS = 100  # of an actor that dies; then something is wrong with it
 
@@ -49,7 +50,8 @@ class Server:
         self._published, self._published_s, self._looked_s = 0, 0.0, 0.0
 
     def run(self) -> None:
-        """Until the plan is carried out and the actors know it."""
+        """Until the plan is carried out and the actors know it; where it was before, takes what they still have."""
+        late_s = LATE_S if self.training.finished else 0.0
         while not self.training.finished:
             busy = self.training.work()
             self._publish()
@@ -59,7 +61,7 @@ class Server:
                 with self.waited():
                     self.receiver.arrived.wait(IDLE_S)
             self.receiver.arrived.clear()
-        self._say_goodbye()
+        self._say_goodbye(late_s)
 
     def _publish(self) -> None:
         """The parameters, where they have changed; running free not more often than actors can use them."""
@@ -101,12 +103,17 @@ class Server:
             )
         self._there = there
 
-    def _say_goodbye(self) -> None:
-        """Actors learn that the run is finished, deliver what they have, and leave."""
-        until_s = time.monotonic() + GOODBYE_S
-        while (live := self.receiver.live()) and time.monotonic() < until_s:
-            self.training.work()
-            self.receiver.order(self.training.orders(live))
+    def _say_goodbye(self, late_s: float) -> None:
+        """Actors learn that the run is finished, deliver what they have, and leave; the first may come within `late_s`."""
+        begun_s = quiet_s = time.monotonic()
+        self._published_s = 0.0
+        while (now_s := time.monotonic()) - quiet_s < GOODBYE_S:
+            if self.training.work():
+                quiet_s = now_s
+            if self.receiver.is_alone and now_s - begun_s >= late_s:
+                break
+            self._publish()
+            self.receiver.order(self.training.orders(self.receiver.live()))
             self.receiver.arrived.wait(IDLE_S)
             self.receiver.arrived.clear()
         write_json(self._path, self.pace())

@@ -197,7 +197,10 @@ class Training:
     def _evaluation(self) -> int:
         """The number of the evaluation that is due, 0 for none."""
         last, now, every = self.ledger.last_score, self.ledger.env_steps, self.recipe.evaluation.every_env_steps
-        due = last is None or (last != now if self._complete else last // every != now // every)
+        end = sum(phase.env_steps for phase in self.learner.phases)
+        due = last is None or last // every != now // every
+        if now >= end:  # the last one is of what came of the whole plan
+            due = self._complete and (last is None or last < end)
         return self.ledger.evaluations + 1 if due else 0
 
     def _lockstep(self, session: int) -> Order | None:
@@ -223,7 +226,7 @@ class Training:
 
     def _may_learn(self) -> int:
         learner, phase = self.learner, self.learner.phase
-        if phase.method is None or not phase.env_steps:
+        if not learner.can_learn or not phase.env_steps:
             return 0
         governor = Governor(phase.utd, self.recipe.online.tolerance)
         block = self.recipe.online.block
@@ -234,7 +237,7 @@ class Training:
         learner, phase = self.learner, self.learner.phase
         if phase.collect is None or learner.remaining <= 0:
             return 0
-        if phase.method is None:
+        if not learner.can_learn:
             return learner.remaining
         governor = Governor(phase.utd, self.recipe.online.tolerance)
         return min(learner.remaining, governor.may_act(learner.phase_env_steps, learner.phase_updates))
