@@ -36,6 +36,7 @@ bench: setup
 	$(BIN)/segue bench update
 	$(BIN)/segue bench sim
 	$(BIN)/segue bench wire
+	$(BIN)/segue bench memory --repeats 1
 	$(BIN)/segue bench outage --repeats 1
 
 clean:

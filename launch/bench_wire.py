@@ -5,7 +5,7 @@ import os
 import statistics
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing
 from pathlib import Path
 from typing import Any
@@ -94,8 +94,14 @@ def tell_all(port: int, folder: str, obs: dict[str, ArraySpec], count: int) -> N
         link.flush()
 
 
-def throughput(obs: dict[str, ArraySpec], count: int, journaled: bool) -> dict[str, float]:
-    """Transitions per second from `Link.tell` in one process to decoded entries in another."""
+def throughput(
+    obs: dict[str, ArraySpec], count: int, journaled: bool, look: Callable[[int, int | None], None] | None = None
+) -> dict[str, float]:
+    """Transitions per second from `Link.tell` in one process to decoded entries in another.
+
+    Args:
+        look: called all the while with the number of entries so far and the actor's process id.
+    """
     layout = Layout(obs, ACTION_DIM)
     with tempfile.TemporaryDirectory() as name, ExitStack() as stack:
         folder, sink, reader = Path(name) / "journal", Counting(), None
@@ -117,6 +123,8 @@ def throughput(obs: dict[str, ArraySpec], count: int, journaled: bool) -> dict[s
             if isinstance(sink, Counting):
                 got = sum(sink.count.values())
             start_s = start_s or (time.perf_counter() if got else 0.0)
+            if look is not None:
+                look(got, child.pid)
         seconds = time.perf_counter() - start_s
         child.join()
         written = sum(path.stat().st_size for path in folder.rglob("*.seg"))

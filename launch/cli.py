@@ -12,7 +12,7 @@ from rich.table import Table
 
 from agent.replay.dataset import Dataset
 from launch import bench as benches
-from launch import bench_outage, bench_wire, catalogue, cli_remote
+from launch import bench_memory, bench_outage, bench_wire, catalogue, cli_remote
 from launch.evaluate import MODES
 from launch.finetune import finetune_stage
 from launch.options import (
@@ -219,7 +219,7 @@ def tasks(json: Json = False) -> None:
 
 @app.command
 def bench(
-    what: Annotated[Literal["update", "sim", "wire", "outage"], tyro.conf.Positional],
+    what: Annotated[Literal["update", "sim", "wire", "memory", "outage"], tyro.conf.Positional],
     repeats: int = 5,
     json: Json = False,
 ) -> None:
@@ -227,16 +227,15 @@ def bench(
 
     Args:
         what: `update`: gradient steps per second and GFLOP/s. `sim`: control steps per second of the twin. `wire`: transitions
-            per second from actor to learner, and how late parameters come. `outage`: whether an actor holds its rate while
-            the learner is away for a minute.
+            per second from actor to learner, and how late parameters come. `memory`: what both hold while 200,000 transitions
+            come. `outage`: whether an actor holds its rate while the learner is away for a minute.
         repeats: Measurements of each figure; the median is shown.
     """
     if repeats < 1:
         raise ValueError(f"--repeats {repeats}: give at least 1")
-    measure = {"update": benches.update, "sim": benches.sim, "wire": bench_wire.wire, "outage": bench_outage.outage}[
-        what
-    ]
-    show(json, measure(repeats))
+    measures = {"update": benches.update, "sim": benches.sim, "wire": bench_wire.wire}
+    measures |= {"memory": bench_memory.memory, "outage": bench_outage.outage}
+    show(json, measures[what](repeats))
 
 
 def main() -> None:

@@ -3,7 +3,7 @@
 import pytest
 
 from agent.heads import Networks
-from launch import bench
+from launch import bench, bench_memory
 
 
 def test_flops_of_a_step_by_hand():
@@ -29,3 +29,11 @@ def test_each_program_trains(name):
     state, metrics = bench._program(nets, name, 2, replay)(3)
     assert int(state.update_count) == 6
     assert float(metrics["critic/loss"]) > 0
+
+
+def test_neither_memory_nor_descriptors_grow_while_transitions_come():
+    """A process that kept them, or opened a file for each, would hold 4 MB or 5,000 descriptors more."""
+    first, *_, last = bench_memory.memory(count=10_000)["memory"]
+    for who in ("learner", "actor"):
+        assert last[f"{who}_MB"] - first[f"{who}_MB"] < 20
+        assert abs(last[f"{who}_descriptors"] - first[f"{who}_descriptors"]) < 10
