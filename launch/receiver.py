@@ -6,7 +6,6 @@ import time
 from collections import Counter
 from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import dataclass
 from typing import Any, Protocol
 
 import zmq
@@ -15,11 +14,11 @@ from rich.markup import escape
 from agent.replay.entry import Entry, Gap, Layout, encode, entry_of
 from agent.replay.record import RecordError, unpack
 from launch.orders import Order
+from launch.peers import Peer, Peers
 from launch.runs import console
 from launch.sockets import LearnerSockets
 from launch.wake import drain, wake_pair
 from launch.wire import (
-    SILENCE_S,
     Bye,
     Heartbeat,
     Hello,
@@ -54,42 +53,6 @@ class Sink(Protocol):
         ...
 
 
-@dataclass
-class Peer:
-    """An actor's session as the learner knows it.
-
-    Attributes:
-        identity: its socket's; another one after it has connected anew.
-        actor_id, acting: as it said.
-        left: it has said goodbye, or is replaced.
-        heard_s: when.
-        safe: records before this one are on the disk.
-        told: the record that was expected when the last status was sent.
-        asked: the record that it was last asked to go on from, -1 for none.
-        heartbeat: the newest.
-        order: that it was sent.
-    """
-
-    identity: bytes
-    actor_id: int
-    acting: bool
-    heard_s: float
-    safe: int
-    told: int = 0
-    asked: int = -1
-    heartbeat: Heartbeat | None = None
-    order: Order | None = None
-    left: bool = False
-
-    @property
-    def is_there(self) -> bool:
-        return not self.left and time.monotonic() - self.heard_s < SILENCE_S
-
-    @property
-    def is_live(self) -> bool:
-        return self.acting and self.is_there
-
-
 class Receiver:
     """Owns the learner's sockets. What its thread and the learner's share is replaced whole, never changed in place.
 
@@ -112,12 +75,12 @@ class Receiver:
         self, sockets: LearnerSockets, sink: Sink, layout: Layout, run: str, recipe: Mapping[str, Any], one_actor: bool
     ) -> None:
         self._sockets, self._sink, self._layout = sockets, sink, layout
-        self._run_name, self._recipe, self._one_actor = run, dict(recipe), one_actor
+        self._run_name, self._recipe = run, dict(recipe)
         self.learner = secrets.randbelow((1 << 63) - 1) + 1
         self.arrived = threading.Event()
         self.refused: Counter[str] = Counter()
         self.duplicates = 0
-        self._peers: dict[int, Peer] = {}
+        self._peers = Peers(run, one_actor)
         self._orders: Mapping[int, Order] = {}
         self._params: tuple[int, bytes] | None = None
         self._published, self._published_s, self._dirty_since_s = 0, 0.0, 0.0
@@ -133,13 +96,12 @@ class Receiver:
         """By session of the actors that are there: the place in its stream at which it waits, or -1."""
         if self._error is not None:
             raise self._error
-        beats = {session: peer.heartbeat for session, peer in list(self._peers.items()) if peer.is_live}
-        return {session: -1 if beat is None else beat.waiting for session, beat in beats.items()}
+        return self._peers.live()
 
     @property
     def is_alone(self) -> bool:
         """Whether nobody is there, neither to act nor to deliver."""
-        return not any(peer.is_there for peer in list(self._peers.values()))
+        return not any(peer.is_there for _, peer in self._peers)
 
     @property
     def newest_refusal(self) -> str | None:
@@ -159,7 +121,7 @@ class Receiver:
 
     def heartbeats(self) -> dict[int, Heartbeat]:
         """The newest of each session so far."""
-        return {s: peer.heartbeat for s, peer in list(self._peers.items()) if peer.heartbeat is not None}
+        return {s: peer.heartbeat for s, peer in self._peers if peer.heartbeat is not None}
 
     def close(self) -> None:
         """Commits, ends the thread and closes the sockets."""
@@ -225,7 +187,9 @@ class Receiver:
             try:
                 entry = entry_of(header, arrays, self._layout)
             except RecordError as error:
-                if (session := header.get("session")) in self._peers:  # or it would be sent again for ever
+                if (
+                    self._peers.get(session := header.get("session", 0)) is not None
+                ):  # or it would be sent again for ever
                     self._send(identity, Refused(session, str(error)))
                 raise
             return self._record(identity, entry, data)
@@ -255,48 +219,34 @@ class Receiver:
         match message:
             case Hello():
                 self._hello(identity, message)
-            case Heartbeat(session) if session in self._peers:
-                peer = self._peers[session]
-                peer.identity, peer.heartbeat, peer.heard_s, peer.asked = identity, message, time.monotonic(), -1
-                self._gap(session, message.first)
-                self._tell(session, peer)
-                if self._params is not None and peer.acting and message.publication != self._params[0]:
-                    self._published = 0  # lost on its way, or it joined later: say it again
             case Heartbeat(session):
-                self._send(identity, who_are_you(session))
+                peer = self._peers.get(session)
+                if peer is None:
+                    self._send(identity, who_are_you(session))
+                else:
+                    self._beat(identity, message, peer)
             case Bye(session):
-                if session in self._peers:
-                    self._peers[session].left = True
+                peer = self._peers.get(session)
+                if peer is not None:
+                    peer.left = True
             case _:
                 raise RecordError("message: one that only a learner sends")
 
+    def _beat(self, identity: bytes, beat: Heartbeat, peer: Peer) -> None:
+        peer.identity, peer.heartbeat, peer.heard_s, peer.asked = identity, beat, time.monotonic(), -1
+        self._gap(beat.session, beat.first)
+        self._tell(beat.session, peer)
+        if self._params is not None and peer.acting and beat.publication != self._params[0]:
+            self._published = 0  # lost on its way, or it joined later: say it again
+
     def _hello(self, identity: bytes, hello: Hello) -> None:
-        gone = self._peers.get(hello.replaces)
-        if gone is not None:
-            gone.left = True
-        others = [p for s, p in self._peers.items() if s != hello.session and p.is_live] if hello.acting else []
-        reason = None
-        if hello.run not in ("", self._run_name):
-            reason = (
-                f"session {hello.session:016x} belongs to run {hello.run}, and this is {self._run_name}; start the learner of "
-                "that run to deliver it, or give the actor another --out"
-            )
-        elif any(p.actor_id == hello.actor_id for p in others):
-            reason = f"actor {hello.actor_id} is there already; give this one another --actor-id, or wait till that one is gone"
-        elif others and self._one_actor:
-            reason = f"a run in lockstep takes one actor and has actor {others[0].actor_id}; start it with --online.pace free"
+        reason = self._peers.why_not(hello)
         if reason is not None:
             self._send(identity, Refused(hello.session, reason))
             return
-        for session in [s for s, p in self._peers.items() if hello.acting and p.acting and not p.is_live]:
-            if self._one_actor or self._peers[session].actor_id == hello.actor_id:
-                del self._peers[session]  # its place is given away: when it is back, it must ask for one
         self._gap(hello.session, hello.first)
         expected = self._sink.next(hello.session)
-        known = self._peers.get(hello.session)
-        safe = 0 if known is None else known.safe
-        peer = Peer(identity, hello.actor_id, hello.acting, time.monotonic(), safe, expected)
-        self._peers[hello.session] = peer
+        self._peers.admit(hello, identity, expected)
         self._send(identity, Welcome(self.learner, hello.session, expected, self._run_name, self._recipe))
         self._dirty_since_s = self._dirty_since_s or time.monotonic()  # what stands there is safe after the next sync
         self._published = 0
@@ -313,7 +263,7 @@ class Receiver:
     def _commit(self) -> None:
         self._sink.sync()
         self._dirty_since_s = 0.0
-        for session, peer in self._peers.items():
+        for session, peer in self._peers:
             safe = self._sink.next(session)
             if safe != peer.safe or peer.told != safe:
                 peer.safe = safe
@@ -328,7 +278,7 @@ class Receiver:
             self._sockets.parameters.send(params[1], zmq.NOBLOCK, copy=False)
             self._published, self._published_s = params[0], now_s
         orders = self._orders
-        for session, peer in self._peers.items():
+        for session, peer in self._peers:
             if peer.acting and orders.get(session) not in (None, peer.order):
                 self._tell(session, peer)
 

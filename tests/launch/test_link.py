@@ -549,13 +549,13 @@ def test_who_replaces_its_own_session_is_let_in_at_once(lockstep, opened, tmp_pa
 
 def test_the_place_of_one_who_is_silent_is_given_away_and_it_must_say_hello_when_it_is_back(strict, join, monkeypatch):
     """Else both would count as there, and the one that gets no orders would wait for ever."""
-    monkeypatch.setattr(receiver_module, "SILENCE_S", 0.3)
+    monkeypatch.setattr("launch.peers.SILENCE_S", 0.3)
     silent, other, entries = join(strict), join(strict), episodes(1, session=1)
     silent.say(hello(session=1), *entries[:3])
     silent.hears(Status, session=1, safe=3)
     assert eventually(lambda: not strict.receiver.live())
-    monkeypatch.setattr(receiver_module, "SILENCE_S", 1e9)
-    strict.receiver._peers[1].heard_s = -1e12
+    monkeypatch.setattr("launch.peers.SILENCE_S", 1e9)
+    dict(strict.receiver._peers)[1].heard_s = -1e12
     other.say(hello(session=2, actor_id=1))
     other.hears(Welcome, session=2)
     silent.say(beat(session=1), *entries[3:5])
