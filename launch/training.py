@@ -4,7 +4,7 @@ There is one way in. Entries are read from the journal whether an actor appended
 restarts, so a run that is taken up again does with the rest of its journal what it would have done when it arrived.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from agent.policy import SAMPLE, PolicyParams, policy_params
@@ -42,6 +42,7 @@ class Training:
         self.free = recipe.online.pace == "free"
         self.ledger = Ledger()
         self.publication = 1
+        self._taken: list[tuple[int, int]] = []  # what was taken, in this order: of a session, up to a record
         self._pending: list[tuple[Transition, bool]] = []  # and whether it may be learned from
         self._order: Order | None = None
         self._block, self._saved_s = 0, log.wall_s
@@ -81,7 +82,7 @@ class Training:
         current = self.ledger.current
         if current not in live or current is None:
             return {}
-        if self._pending and live[current] == self.ledger.positions[current]:
+        if self._pending and live[current] == self._reader.positions[current]:
             self._absorb()  # it waits, so its block is over, whatever made it shorter than was ordered
         order = self._lockstep(current)
         return {} if order is None else {current: order}
@@ -91,7 +92,7 @@ class Training:
         return self.learner.policy_params()
 
     def save(self, finished: bool) -> None:
-        """Saves all that the journal does not hold, as one unit, with the place in the journal that it belongs to."""
+        """Saves all that the journal does not hold, as one unit, with what it had taken from the journal."""
         self.journal.sync()
         numbers = {
             **self.learner.numbers(),
@@ -99,8 +100,7 @@ class Training:
             "wall_s": self.log.wall_s,
             "rows": dict(self.log.rows),
         }
-        numbers |= {"positions": {str(session): n for session, n in self.ledger.positions.items()}}
-        numbers |= {"env_steps": self.ledger.env_steps, "publication": self.publication}
+        numbers |= {"taken": self._taken, "env_steps": self.ledger.env_steps, "publication": self.publication}
         meta = meta_of(self.recipe, self.recipe.online.method, self.learner, numbers)
         self.checkpoints.save({"state": self.learner.state}, saved_policy(self.learner), meta)
         self._saved_s = self.log.wall_s
@@ -113,7 +113,7 @@ class Training:
         """Fills the replay again where an operator removed an episode or put one back; whether that was so."""
         if self._pending or not self._tombstones.refresh():
             return False
-        self._refill(dict(self.ledger.positions))
+        self._refill(self._taken)
         return True
 
     def close(self) -> None:
@@ -123,6 +123,8 @@ class Training:
     def _take(self, entry: Entry) -> None:
         """One entry: noted, logged, and in lockstep learned from where it ends a block."""
         episode = self._note(entry, self._absorb)
+        if episode is not None:
+            self.log.episode(self.ledger.env_steps, episode)
         match entry.event:
             case Step():
                 mine = sum(t.session == entry.session for t, _ in self._pending)
@@ -131,10 +133,8 @@ class Training:
             case Scores(_, _, scores):
                 self.log.scored(self.ledger.env_steps, scores)
                 self._order = None
-            case Begin():
+            case Begin() | Gap():
                 self._order = None
-        if episode is not None:
-            self.log.episode(self.ledger.env_steps, episode)
 
     def _note(self, entry: Entry, flush: Callable[[], None]) -> Episode | None:
         """Counts an entry and closes the episodes that it cuts; `flush` first puts what is pending into the replay."""
@@ -147,6 +147,9 @@ class Training:
         elif isinstance(entry.event, Gap | Scores):
             ring.abandon(entry.session)
         episode = self.ledger.take(entry)
+        if self._taken and self._taken[-1][0] == entry.session:
+            self._taken.pop()
+        self._taken.append((entry.session, entry.next))
         if isinstance(entry.event, Step):
             self._pending.append((entry.event.transition, not self._is_removed(entry)))
         return episode
@@ -217,7 +220,7 @@ class Training:
         return Order(
             publication=self.publication,
             phase=self.learner.phase_index,
-            after=self.ledger.positions[session],
+            after=self._reader.positions[session],
             steps=steps,
             evaluation=evaluation,
             finished=self.finished,
@@ -251,18 +254,21 @@ class Training:
         state = self.checkpoints.arrays({"state": self.learner.state})["state"]
         self.learner.restore(state, meta)
         self.publication = meta["publication"]
-        self._refill({int(session): n for session, n in meta["positions"].items()})
+        self._refill([(session, until) for session, until in meta["taken"]])
 
-    def _refill(self, positions: Mapping[int, int]) -> None:
-        """Fills replay and ledger from the beginning of the journal to `positions`, without what an operator removed."""
-        ring, self.ledger = self.learner.ring, Ledger()
+    def _refill(self, taken: Sequence[tuple[int, int]]) -> None:
+        """Fills replay and ledger from the journal, in the order in which it was taken, without what an operator removed."""
+        ring, self.ledger, self._taken = self.learner.ring, Ledger(), []
         ring.begin_at(0)
         self._reader.close()
         self._reader = JournalReader(self.journal.folder)
-        while entries := self._reader.read(READ_AT_ONCE, until=positions):
-            for entry in entries:
-                self._note(entry, self._add_pending)
-            self._add_pending()
+        for session, until in taken:
+            while entries := self._reader.read(READ_AT_ONCE, {session: until}, [session]):
+                for entry in entries:
+                    self._note(entry, self._add_pending)
+                if len(self._pending) >= READ_AT_ONCE:
+                    self._add_pending()
+        self._add_pending()
 
     def _add_pending(self) -> None:
         self.learner.ring.add([t for t, kept in self._pending if kept])
