@@ -88,7 +88,7 @@ def run_lockstep(link: Link, performer: Performer, metronome: Metronome | None) 
         if not placed:
             performer.place(order.place)
             placed = True
-        performer.perform(order, now, lambda: _beat(link, performer, metronome))
+        performer.perform(order, now, lambda: _beat(link, performer, metronome), link.check)
 
 
 def run_free(link: Link, performer: Performer, metronome: Metronome | None) -> None:
@@ -113,7 +113,7 @@ def run_free(link: Link, performer: Performer, metronome: Metronome | None) -> N
                 return
             if order.evaluation > performer.evaluations:
                 if current:
-                    performer.evaluate(order.evaluation, now)
+                    performer.evaluate(order.evaluation, now, link.check)
                 else:
                     link.pause(PAUSE_S)
                 continue

@@ -128,14 +128,21 @@ class Performer:
         self.actor.episodes, self.actor.env_steps = place.episodes, place.env_steps
         self._evaluator.calls = place.evaluation_calls
 
-    def perform(self, order: Order, now: PolicyParams, before_step: Callable[[], None] = lambda: None) -> None:
+    def perform(
+        self,
+        order: Order,
+        now: PolicyParams,
+        before_step: Callable[[], None] = lambda: None,
+        watch: Callable[[], None] | None = None,
+    ) -> None:
         """An order of lockstep: an evaluation; or control steps, up to the end of an episode.
 
         Args:
             before_step: called before each control step.
+            watch: called at each step of an evaluation.
         """
         if order.evaluation:
-            self.evaluate(order.evaluation, now)
+            self.evaluate(order.evaluation, now, watch)
         for _ in range(order.steps):
             before_step()
             if self.step(now, order.phase).ends_episode:
@@ -147,10 +154,10 @@ class Performer:
         self._emit(step)
         return step
 
-    def evaluate(self, number: int, now: PolicyParams) -> None:
-        """The fixed trials, with both ways of acting; an episode under way is left."""
+    def evaluate(self, number: int, now: PolicyParams, watch: Callable[[], None] | None = None) -> None:
+        """The fixed trials, with both ways of acting; an episode under way is left. `watch` is called at each step."""
         self.actor.abandon()
-        scores = {mode: score.to_json() for mode, score in self._evaluator.both(now).items()}
+        scores = {mode: score.to_json() for mode, score in self._evaluator.both(now, watch).items()}
         self.evaluations = number
         self._emit(Scores(number, self._evaluator.calls, scores))
 

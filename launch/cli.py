@@ -244,7 +244,7 @@ def main() -> None:
     try:
         app.cli(prog="segue", description="Fine-tune robot policies from offline data to online RL without the drop.")
     except KeyboardInterrupt:
-        console.print("stopped; go on with --resume", markup=False)
+        console.print("stopped; give the same command again, with --resume where it takes that", markup=False)
         sys.exit(EXIT_STOPPED)
     except (ValueError, OSError, RuntimeError, FloatingPointError) as error:
         if os.environ.get("SEGUE_TRACEBACK"):

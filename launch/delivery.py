@@ -4,6 +4,7 @@ import time
 from collections import deque
 from collections.abc import Callable
 
+from agent.replay.segment import following, header
 from launch.spool import Outgoing
 
 WINDOW_BYTES = 128 << 20  # sent and not yet safe: what a second brings at full speed, and what a loss sends again
@@ -53,14 +54,13 @@ class Delivery:
             if not self._send(record):
                 return
             self._outbox.popleft()
-            self._sent = number + 1
+            self._sent = following(record, number)
             self._on_way.append((number, len(record)))
             self._on_way_bytes += len(record)
 
     def _read(self) -> bool:
-        records = self.stream.reader.read(READ_AT_ONCE, until=self.stream.next)
-        first = self.stream.reader.next - len(records)
-        self._outbox.extend(zip(range(first, first + len(records)), records, strict=True))
+        records = self.stream.read(READ_AT_ONCE)
+        self._outbox.extend((header(record)["number"], record) for record in records)
         return bool(records)
 
     def report(self, arrived: int, safe: int, resend: bool) -> bool:

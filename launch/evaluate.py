@@ -88,15 +88,15 @@ class Evaluator:
     def calls(self, value: int) -> None:
         self._policies["sample"].calls = value
 
-    def __call__(self, now: PolicyParams, mode: Mode) -> Score:
-        """All trials with one way of acting."""
-        outcomes = tuple(self.trial(now, mode, i) for i in range(len(self.starts)))
+    def __call__(self, now: PolicyParams, mode: Mode, watch: Callable[[], None] | None = None) -> Score:
+        """All trials with one way of acting; see `trial`."""
+        outcomes = tuple(self.trial(now, mode, i, watch) for i in range(len(self.starts)))
         success = sum(t.success for t in outcomes)
         return Score(mode, success, len(outcomes), clopper_pearson(success, len(outcomes)), outcomes)
 
-    def both(self, now: PolicyParams) -> dict[str, Score]:
-        """All trials with each way of acting, by its name."""
-        return {mode: self(now, mode) for mode in MODES}
+    def both(self, now: PolicyParams, watch: Callable[[], None] | None = None) -> dict[str, Score]:
+        """All trials with each way of acting, by its name; see `trial`."""
+        return {mode: self(now, mode, watch) for mode in MODES}
 
     def trial(self, now: PolicyParams, mode: Mode, number: int, watch: Callable[[], None] | None = None) -> Trial:
         """One trial; `watch` is called before the first and after each step."""

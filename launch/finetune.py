@@ -64,7 +64,8 @@ def learner_stage(
             console.print(f"the run in {folder} is finished; taking what actors still have for {LATE_S:g} s")
         with closing(LearnerSockets(address, keys, training.journal.info.layout.max_bytes)) as sockets:
             there = replace(sockets.address, host="HOST") if address.host in EVERY_INTERFACE else sockets.address
-            console.print(f"waiting for actors: `segue actor --connect {there} --out DIR`", soft_wrap=True)
+            with_keys = "" if keys is None else " --keys DIR"
+            console.print(f"waiting for actors: `segue actor --connect {there} --out DIR{with_keys}`", soft_wrap=True)
             serve(training, sockets, folder)
         finish(training)
 

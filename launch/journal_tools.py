@@ -27,6 +27,8 @@ def look_after(what: What, folder: Path, episode: str | None, reason: str) -> tu
     """
     folder = folder / JOURNAL if (folder / JOURNAL / "journal.json").exists() else folder
     JournalInfo.read(folder)  # which says so where there is none
+    if what == "restore" and reason:
+        raise ValueError("segue journal restore: takes no --reason; leave it out")
     if what in ("discard", "restore"):
         return True, _bury(what, folder, episode, reason)
     if episode is not None or reason:

@@ -40,6 +40,7 @@ from launch.wire import (
 
 SYNC_S = 1.0  # how long a record may be in the spool before it is sure to survive a power cut
 TICK_MS = 50
+REMIND_S = 60.0  # between two warnings that the learner is away
 
 
 class LearnerAway(RuntimeError):
@@ -69,17 +70,18 @@ class Link:
         self._said_s = self._synced_s = 0.0
         self._heard_s = self._moved_s = time.monotonic()
         self._recipe: dict[str, Any] | None = None
-        self._run_name = ""
+        self._run_name, self._pinned = "", False  # once joined, no other run will do
         self._specs: Mapping[int, Mapping[str, ArraySpec]] = {}
         self._order: Order | None = None
         self._published: Published | None = None
         self._now: PolicyParams | None = None
-        self._reason: str | None = None  # why the learner does not take this actor, and since when
-        self._reason_s = 0.0
+        self._refusal: str | None = None  # why the learner does not take this actor
+        self._misfit: str | None = None  # what is wrong with its newest parameters
+        self._reason_s = 0.0  # since when there is one of them
         self._nonsense: str | None = None  # the last message that was dropped, and why
         self._error: BaseException | None = None
         self._waiting, self._stop = -1, False
-        self._was_there = True
+        self._away_said_s = 0.0  # when that was said last; 0 while it is there
         self.waited, self.steps, self.late, self.refused = Stopwatch(), 0, 0, 0
         self._wake_in, self._wake_out = wake_pair(sockets.context)
         self._thread = threading.Thread(target=self._run, name="link", daemon=True)
@@ -98,6 +100,7 @@ class Link:
             self._wake()
             self._await(lambda: self._recipe is not None and not self._deliveries and self._greeted, "does not answer")
             assert self._recipe is not None
+            self._pinned = True
             return self._recipe
 
     def begin(self, layout: Layout, specs: Mapping[int, Mapping[str, ArraySpec]]) -> None:
@@ -109,7 +112,7 @@ class Link:
 
     def tell(self, entry: Entry) -> None:
         """Keeps an entry in the spool, from where it is delivered. Raises `SpoolFull`."""
-        self._check()
+        self.check()
         self._spool.append(entry)
         self._wake()
 
@@ -138,7 +141,7 @@ class Link:
     def newest(self) -> tuple[Order, PolicyParams, bool] | None:
         """Running free: newest order and parameters, and whether these are the order's or newer; None before there are any."""
         with self._changed:
-            self._check()
+            self.check()
             if self._order is None or self._published is None:
                 return None
             order, now = self._ready()
@@ -153,7 +156,7 @@ class Link:
     def pause(self, seconds: float) -> None:
         """Lets the learner catch up for a while, at most until something changes. Raises `LearnerAway`."""
         with self._changed, self.waited():
-            self._check()
+            self.check()
             if time.monotonic() - self._heard_s > self._patience_s:
                 raise LearnerAway(self._complaint("does not answer"))
             self._changed.wait(seconds)
@@ -191,7 +194,7 @@ class Link:
         """Waits for a condition, with the lock held, as long as the learner is heard or patience lasts."""
         since_s = time.monotonic()
         while not ready():
-            self._check()
+            self.check()
             silent_s = time.monotonic() - max(self._heard_s, since_s)
             if silent_s > self._patience_s:
                 raise LearnerAway(self._complaint(what))
@@ -201,16 +204,24 @@ class Link:
         silent = f"learner at {self._sockets.address} {what}"
         if self._nonsense is not None:
             silent += f"; the last message that came from there was dropped: {self._nonsense}"
-        why = self._reason or self._sockets.why_not_connected() or silent
-        kept = sum(d.stream.next - d.safe for d in self._deliveries)
-        rest = f"; {kept} records are kept in {self._spool.folder}, start again with the same --out to deliver them"
-        return why + (rest if kept else "")
+        why = self._refusal or self._misfit or self._sockets.why_not_connected() or silent
+        rest = (
+            f"; {self._kept} records are kept in {self._spool.folder}, start again with the same --out to deliver them"
+        )
+        return why + (rest if self._kept else "")
 
-    def _check(self) -> None:
+    @property
+    def _kept(self) -> int:
+        """Records that are not safe yet."""
+        return sum(delivery.stream.next - delivery.safe for delivery in list(self._deliveries))
+
+    def check(self) -> None:
+        """Raises what the thread has met, and `LearnerAway` where this actor has been refused for long."""
         if self._error is not None:
             raise self._error
-        if self._reason is not None and time.monotonic() - self._reason_s > self._patience_s:
-            raise LearnerAway(self._complaint(self._reason))
+        reason = self._refusal or self._misfit
+        if reason is not None and time.monotonic() - self._reason_s > self._patience_s:
+            raise LearnerAway(self._complaint(reason))
 
     def _wake(self) -> None:
         with suppress(zmq.Again):  # it is awake already
@@ -250,6 +261,9 @@ class Link:
         self._greet()
         if self._greeted and self._head is not None:
             self._head.deliver()
+            for done in self._head.stream.mended:
+                console.print(f"[yellow]spool: {escape(done)}[/yellow]", soft_wrap=True)
+            self._head.stream.mended.clear()
         now_s = time.monotonic()
         if self._acting is not None and now_s - self._synced_s > SYNC_S:
             self._acting.sync()
@@ -267,12 +281,13 @@ class Link:
         except RecordError as error:
             self.refused, self._nonsense = self.refused + 1, str(error)
             if header is not None and header["kind"] == "parameters":
-                self._because(str(error))  # of other networks: those that fit will never come
+                self._since_now()
+                self._misfit = str(error)  # of other networks: those that fit will never come
             return
         with self._changed:
             self._heard_s = time.monotonic()
             if published is not None:
-                self._published, self._now, self._reason = published, None, None
+                self._published, self._now, self._misfit = published, None, None
             elif message is not None:
                 self._obey(message)
             self._changed.notify_all()
@@ -282,14 +297,21 @@ class Link:
         if getattr(message, "session", 0) != (self._session if head is None else head.stream.session):
             return
         match message:
+            case Welcome(run=run) if self._pinned and run != self._run_name:
+                self._since_now()
+                self._refusal = (
+                    f"learner at {self._sockets.address} has begun another run, {run}; start this actor again"
+                )
             case Welcome(learner, _, number, run, recipe):
                 self._learner, self._recipe, self._run_name = learner, recipe, run
-                self._greeted, self._reason = True, None
+                self._greeted, self._refusal = True, None
                 if head is not None:
                     head.rewind(number)
             case Refused(_, reason):
-                self._because(reason)
-                self._greeted = False
+                self._since_now()
+                if reason != self._refusal:
+                    console.print(f"[yellow]{escape(reason)}[/yellow]", soft_wrap=True)
+                self._refusal, self._greeted = reason, False
             case Status() if message.learner != self._learner:
                 self._greeted = False  # a new learner: it knows nothing of what was on its way
             case Status() if head is not None:
@@ -302,10 +324,9 @@ class Link:
                     self._spool.done(head.stream)
                     self._greeted = False
 
-    def _because(self, reason: str) -> None:
-        if self._reason is None:
+    def _since_now(self) -> None:
+        if self._refusal is None and self._misfit is None:
             self._reason_s = time.monotonic()
-        self._reason = reason
 
     @property
     def _head(self) -> Delivery | None:
@@ -326,21 +347,21 @@ class Link:
             stream = head.stream
             self._send(Hello(stream.session, stream.run, self._actor_id, self._replaces, stream.first, head.acting))
         elif self._session:
-            self._send(Hello(self._session, "", self._actor_id, self._replaces, 0, True))
+            run = self._run_name if self._pinned else ""
+            self._send(Hello(self._session, run, self._actor_id, self._replaces, 0, True))
 
     def _say_who_is_there(self) -> None:
-        """Tells the people at the arm when the learner goes away and when it is back."""
-        if self.learner_is_there == self._was_there:
-            return
-        self._was_there = self.learner_is_there
-        if self._was_there:
+        """Tells the people at the arm when the learner goes away, again each minute, and when it is back."""
+        now_s, there = time.monotonic(), self.learner_is_there
+        if there and self._away_said_s:
+            self._away_said_s = 0.0
             console.print("the learner is there again")
-        else:
+        elif not there and now_s - self._away_said_s > REMIND_S:
+            self._away_said_s = now_s
             why = self._sockets.why_not_connected() or f"learner at {self._sockets.address} says nothing"
-            console.print(
-                f"[yellow]{escape(why)}; what is told meanwhile is kept in {self._spool.folder}[/yellow]",
-                soft_wrap=True,
-            )
+            kept = f"{self._kept} records are kept in {self._spool.folder}"
+            away = f"{escape(why)}; away for {now_s - self._heard_s:.0f} s, {kept}"
+            console.print(f"[yellow]{away}[/yellow]", soft_wrap=True)
 
     def _heartbeat(self, head: Delivery) -> None:
         published = self._published

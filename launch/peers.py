@@ -78,7 +78,7 @@ class Peers:
         if hello.run not in ("", self._run_name):
             return (
                 f"session {hello.session:016x} belongs to run {hello.run}, and this is {self._run_name}; start the learner of "
-                "that run to deliver it, or give the actor another --out"
+                "that run, with --resume, to deliver it, or give the actor another --out"
             )
         others = [p for s, p in self if s != hello.session and p.is_live] if hello.acting else []
         if any(p.actor_id == hello.actor_id for p in others):

@@ -124,7 +124,9 @@ class Receiver:
         return {s: peer.heartbeat for s, peer in self._peers if peer.heartbeat is not None}
 
     def close(self) -> None:
-        """Commits, ends the thread and closes the sockets."""
+        """Commits, ends the thread and closes the sockets; closing again does nothing."""
+        if self._wake_in.closed:
+            return
         self._stop = True
         self._wake()
         self._thread.join()
@@ -183,7 +185,7 @@ class Receiver:
     def _hear(self, identity: bytes, data: memoryview) -> bool:
         """One message; whether it brought a record."""
         header, arrays = unpack(data)
-        if header["kind"] in ("transition", "begin", "scores"):
+        if header["kind"] in ("transition", "begin", "scores", "gap"):
             try:
                 entry = entry_of(header, arrays, self._layout)
             except RecordError as error:

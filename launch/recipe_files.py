@@ -42,8 +42,12 @@ def to_plain(value: Any) -> Any:
 
 
 def structure(plain: Any, kind: type[T]) -> T:
-    """The dataclass that `to_plain` was given."""
-    return _converter.structure(plain, kind)
+    """The dataclass that `to_plain` was given. Raises `ValueError` where another version gave it."""
+    try:
+        return _converter.structure(plain, kind)
+    except cattrs.BaseValidationError as error:
+        reasons = "; ".join(cattrs.transform_error(error, format_exception=_reason))
+        raise ValueError(f"recipe of the learner: {reasons}; install the same version on both machines") from error
 
 
 def to_json(recipe: Recipe) -> dict[str, Any]:

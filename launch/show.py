@@ -4,6 +4,7 @@ import json as json_module
 from typing import Any
 
 from rich.table import Table
+from rich.text import Text
 
 from launch.runs import results
 
@@ -24,16 +25,21 @@ def _as_table(value: dict[str, Any]) -> Table:
     for name, entry in value.items():
         rows = entry if isinstance(entry, list) and entry and isinstance(entry[0], dict) else None
         if rows is None:
-            table.add_row(name, _as_table(entry) if isinstance(entry, dict) and entry else _as_text(entry))
+            table.add_row(name, _as_table(entry) if isinstance(entry, dict) and entry else _cell(entry))
         elif len(rows[0]) > WIDEST:
             for row in rows:
                 table.add_row(name, _as_table(row))
         else:
             inner = Table(*rows[0])
             for row in rows:
-                inner.add_row(*map(_as_text, row.values()))
+                inner.add_row(*map(_cell, row.values()))
             table.add_row(name, inner)
     return table
+
+
+def _cell(value: Any) -> Text:
+    """As it stands: a key or a message may hold what looks like markup."""
+    return Text(_as_text(value), overflow="fold")
 
 
 def _as_text(value: Any) -> str:

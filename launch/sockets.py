@@ -11,6 +11,7 @@ by CURVE, and the learner asks at each new connection whether the peer is truste
 
 import errno
 import os
+import resource
 import threading
 from dataclasses import replace
 
@@ -66,6 +67,7 @@ class Sockets:
         socket = self._own.socket(kind)
         self._made.append(socket)
         socket.set(zmq.LINGER, 0)
+        socket.set(zmq.HANDSHAKE_IVL, SILENCE_MS)  # who connects and says nothing takes a descriptor
         socket.set(zmq.IPV6, ":" in address.host)
         socket.set(zmq.MAXMSGSIZE, max(max_bytes, LEAST_LIMIT_BYTES) + (0 if self._keys is None else CURVE_BYTES))
         if kind in (zmq.ROUTER, zmq.DEALER):
@@ -102,6 +104,7 @@ class LearnerSockets(Sockets):
 
     def __init__(self, address: Address, keys: Keys | None, max_record_bytes: int) -> None:
         check_bind(address, keys)
+        raise_descriptor_limit()
         super().__init__(keys)
         self._doorkeeper: Doorkeeper | None = None
         try:
@@ -133,6 +136,13 @@ class LearnerSockets(Sockets):
             socket.set(zmq.CURVE_SERVER, 1)
             socket.set(zmq.CURVE_SECRETKEY, self._keys.secret)
         return socket
+
+
+def raise_descriptor_limit() -> None:
+    """Lets this process open as many files as it may: each connection takes one, those that are refused for a moment too."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft != hard:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 
 
 def _bind_pair(data: zmq.Socket, parameters: zmq.Socket, address: Address) -> Address:

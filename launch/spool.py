@@ -2,19 +2,28 @@
 
 import fcntl
 import os
+import re
 import shutil
 import threading
+import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal
 
-from agent.replay.entry import Entry, Layout, decode, encode
+from agent.replay.entry import Entry, Gap, Layout, decode, encode
+from agent.replay.journal_repair import mend_stream
+from agent.replay.record import RecordError
+from agent.replay.segment import write_whole
 from agent.replay.stream import StreamWriter
 from agent.replay.stream_reader import StreamReader
 
 Full = Literal["stop", "drop"]
 SEGMENT_BYTES = 16 << 20  # what is safe is deleted by whole segments
 PER_LIMIT = 8  # a spool has at least so many segments when it is full, so that a small part is dropped at a time
+
+
+STREAM = re.compile(r"\d{4,}-[0-9a-f]{16}")  # folder: which of the spool, and its session
+LOCK_S = 10.0  # for the actor before this one to end
 
 
 class SpoolFull(RuntimeError):
@@ -33,13 +42,22 @@ class Outgoing:
 
     def __init__(self, folder: Path, session: int, segment_bytes: int, run: str | None = None) -> None:
         self.folder, self.session = folder, session
-        self._lock, self._safe = threading.Lock(), 0
+        self._lock, self._safe, self._segment_bytes = threading.Lock(), 0, segment_bytes
         name = folder / "run"
         if run is not None:
             folder.mkdir(parents=True)
-            name.write_text(run)
-        self.run = name.read_text() if name.exists() else ""
-        self._writer = StreamWriter(folder, segment_bytes)
+            write_whole(name, run.encode())
+        self.run = name.read_text()
+        self.mended: list[str] = []
+        try:
+            self._writer = StreamWriter(folder, segment_bytes)
+        except RecordError:
+            self.mended = mend_stream(folder, session)
+            self._writer = StreamWriter(folder, segment_bytes)
+        if self._writer.cut_bytes:
+            self.mended.append(
+                f"cut {self._writer.cut_bytes} bytes of an unfinished record {self._writer.next} in {folder}"
+            )
         self.reader = StreamReader(folder, self._writer.first)
 
     @property
@@ -55,6 +73,24 @@ class Outgoing:
     @property
     def nbytes(self) -> int:
         return self._writer.nbytes
+
+    def read(self, count: int) -> list[memoryview]:
+        """Up to `count` records that follow. What was damaged since it was written comes as a gap; `mended` says where."""
+        try:
+            return self.reader.read(count, until=self.next)
+        except RecordError:
+            with self._lock:
+                at, told = self.reader.next, self.next
+                self._writer.close()
+                self.mended += mend_stream(self.folder, self.session)
+                self._writer = StreamWriter(self.folder, self._segment_bytes)
+                if self._writer.next < told:  # its end is gone
+                    lost = Gap(told, told - self._writer.next, "it was damaged on the disk")
+                    self._writer.append(
+                        self._writer.next, encode(Entry(self.session, self._writer.next, lost)), told, True
+                    )
+            self.reader.seek(at)
+            return self.reader.read(count, until=self.next)
 
     def append(self, entry: Entry, record: bytes) -> None:
         """Appends a record. Raises `OSError` where the disk does not take it."""
@@ -104,20 +140,17 @@ class Spool:
             never did is a gap in the journal.
 
     Raises:
-        ValueError: another process uses the folder.
+        ValueError: another process uses the folder, or something else is in it.
     """
 
     def __init__(self, folder: Path, limit_bytes: int, full: Full) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         self.folder, self._limit_bytes, self._full = folder, limit_bytes, full
-        self._lock_file = os.open(folder / "lock", os.O_WRONLY | os.O_CREAT, 0o644)
-        try:
-            fcntl.flock(self._lock_file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
-            os.close(self._lock_file)
-            raise ValueError(f"spool {folder}: another actor uses it; give this one its own --out") from error
+        self._lock_file = _lock(folder)
         self._segment_bytes = min(SEGMENT_BYTES, max(limit_bytes // PER_LIMIT, 1))
-        names = sorted(path.name for path in folder.iterdir() if path.is_dir())
+        names = sorted(
+            path.name for path in folder.iterdir() if STREAM.fullmatch(path.name) and (path / "run").exists()
+        )
         self.old = [Outgoing(folder / name, int(name[5:], 16), self._segment_bytes) for name in names]
         self._count = int(names[-1][:4]) + 1 if names else 0
         self._layout: Layout | None = None
@@ -178,3 +211,17 @@ class Spool:
         if self._lock_file >= 0:
             os.close(self._lock_file)
         self._lock_file = -1
+
+
+def _lock(folder: Path) -> int:
+    """Takes the folder for this process; close the file that it returns to give it back. Raises `ValueError`."""
+    file, until_s = os.open(folder / "lock", os.O_WRONLY | os.O_CREAT, 0o644), time.monotonic() + LOCK_S
+    while True:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return file
+        except OSError as error:
+            if time.monotonic() > until_s:
+                os.close(file)
+                raise ValueError(f"spool {folder}: another actor uses it; give this one its own --out") from error
+        time.sleep(0.1)

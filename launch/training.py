@@ -11,6 +11,7 @@ from agent.policy import SAMPLE, PolicyParams, policy_params
 from agent.replay.entry import Begin, Entry, Gap, Scores, Step
 from agent.replay.episodes import Tombstones
 from agent.replay.journal import Journal, JournalReader
+from agent.replay.journal_info import session_name
 from agent.types import Transition
 from launch.checkpoint import Checkpoints
 from launch.learner import OFFLINE_BLOCK, Learner
@@ -18,7 +19,7 @@ from launch.ledger import Episode, Ledger
 from launch.orders import Governor, Order
 from launch.recipe_files import to_plain
 from launch.recipes import FinetuneRecipe
-from launch.runs import RunLog
+from launch.runs import RunLog, console
 
 SAVE_EVERY_S = 30.0  # seconds of learning that an interruption may cost; it costs no data
 READ_AT_ONCE = 512  # entries between two looks at the clock
@@ -45,6 +46,7 @@ class Training:
         self._taken: list[tuple[int, int]] = []  # what was taken, in this order: of a session, up to a record
         self._pending: list[tuple[Transition, bool]] = []  # and whether it may be learned from
         self._order: Order | None = None
+        self._examiner: int | None = None  # the session that evaluates, running free
         self._block, self._saved_s = 0, log.wall_s
         self._tombstones = Tombstones(journal.folder)
         self._reader = JournalReader(journal.folder)
@@ -77,8 +79,9 @@ class Training:
         sessions = [s for s in self.ledger.sessions if s in live]
         if self.free:
             each, due = -(-self._may_act() // max(len(sessions), 1)), self._evaluation()
-            examiner = min(sessions, key=lambda s: self.ledger.sessions[s].actor_id, default=None)
-            return {s: self._order_of(s, steps=each, evaluation=due if s == examiner else 0) for s in sessions}
+            if not due or self._examiner not in sessions:  # who has begun an evaluation ends it
+                self._examiner = min(sessions, key=lambda s: self.ledger.sessions[s].actor_id, default=None)
+            return {s: self._order_of(s, steps=each, evaluation=due if s == self._examiner else 0) for s in sessions}
         current = self.ledger.current
         if current not in live or current is None:
             return {}
@@ -202,8 +205,10 @@ class Training:
         last, now, every = self.ledger.last_score, self.ledger.env_steps, self.recipe.evaluation.every_env_steps
         end = sum(phase.env_steps for phase in self.learner.phases)
         due = last is None or last // every != now // every
-        if now >= end:  # the last one is of what came of the whole plan
-            due = self._complete and (last is None or last < end)
+        if self._complete:  # the last one is of what came of the whole plan
+            due = last is None or last < min(end, now)
+        elif now >= end:
+            due = False
         return self.ledger.evaluations + 1 if due else 0
 
     def _lockstep(self, session: int) -> Order | None:
@@ -269,6 +274,18 @@ class Training:
                 if len(self._pending) >= READ_AT_ONCE:
                     self._add_pending()
         self._add_pending()
+        for session, until in dict(taken).items():
+            there = self._reader.positions.get(session, 0)
+            if not there:
+                raise ValueError(
+                    f"journal {self.journal.folder}: session {session_name(session)} is not there, and the checkpoint has "
+                    "learned from it; put the run's own journal back, or begin a new run"
+                )
+            if there < until:
+                short = (
+                    f"session {session_name(session)} ends at record {there}, the checkpoint has learned from {until}"
+                )
+                console.print(f"[yellow]journal {self.journal.folder}: {short}; going on without them[/yellow]")
 
     def _add_pending(self) -> None:
         self.learner.ring.add([t for t, kept in self._pending if kept])

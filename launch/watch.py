@@ -39,7 +39,7 @@ class Watch:
         wants = "it wants keys, or is no learner; run `segue keys make` and `segue keys trust NAME KEY` here and there"
         return {
             "connected": None,
-            "no answer": f"{at} has not answered yet; wait a little",
+            "no answer": f"{at} does not answer; check its name and port, that it runs, and the firewall between",
             "away": f"nothing listens at {self._address}; start the learner, or check the address and the way there",
             "lost": f"{at} has gone away; it is tried again until it is back",
             "refused": f"{at} refuses this machine's key; run `segue keys show` here and `segue keys trust NAME KEY` there",

@@ -14,6 +14,8 @@ import numpy as np
 from agent.replay.record import LIMIT, MAX_HEADER_BYTES, PREFIX, ArraySpec, RecordError, pack, unpack
 from agent.types import SOURCES, Transition
 
+EVALUATED = ("mode", "sample")  # the ways of acting that an evaluation scores
+
 
 @dataclass(frozen=True)
 class Layout:
@@ -197,13 +199,13 @@ def _is_plain(value: Any, depth: int = 16) -> bool:
 
 
 def _are_counts(scores: Mapping[str, Any]) -> bool:
-    """Whether each mode's score tells how many trials of how many succeeded."""
+    """Whether both ways of acting have a score, and it tells how many trials of how many succeeded."""
 
     def counts(score: Any) -> bool:
         success, trials = (score.get("success"), score.get("trials")) if isinstance(score, dict) else (None, None)
         return type(success) is int and type(trials) is int and 0 <= success <= trials and trials > 0
 
-    return bool(scores) and all(counts(score) for score in scores.values())
+    return set(scores) == set(EVALUATED) and all(counts(score) for score in scores.values())
 
 
 def _named(arrays: Mapping[str, np.ndarray], prefix: str) -> dict[str, np.ndarray]:

@@ -66,6 +66,8 @@ class JournalInfo:
             info = cls(**plain, layout=Layout(obs, int(layout["action_dim"])))
         except FileNotFoundError as error:
             raise ValueError(f"journal {folder}: there is none; give the folder of a run that has one") from error
+        except NotADirectoryError as error:
+            raise ValueError(f"journal {folder}: it is a file; give the folder of a run that has a journal") from error
         except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
             what = f"{type(error).__name__}: {error}"
             raise ValueError(

@@ -11,7 +11,7 @@ from agent.replay.journal_info import JournalInfo, lock_journal, session_folders
 from agent.replay.record import RecordError
 from agent.replay.segment import Bytes, pieces, segment_path, segments, sync_folder, write_whole
 
-REASON = "it was damaged in the journal"
+REASON = "it was damaged on the disk"
 
 
 def repair(folder: Path) -> Report:
@@ -38,25 +38,39 @@ def repair(folder: Path) -> Report:
     return report
 
 
+def mend_stream(folder: Path, session: int) -> list[str]:
+    """Makes a stream whole that is not a journal's, as `repair` does, from its oldest record on; returns what was done.
+
+    Raises:
+        OSError: there is not enough space.
+    """
+    return _Repair(folder, session, None).mend(next(iter(segments(folder)), 0))
+
+
 class _Repair:
     """Of one session."""
 
-    def __init__(self, folder: Path, session: int, layout: Layout) -> None:
+    def __init__(self, folder: Path, session: int, layout: Layout | None) -> None:
         self._folder, self._session, self._layout = folder, session, layout
         self._done: list[str] = []
 
     def run(self) -> list[str]:
         """Repairs it; returns what was done."""
-        firsts, number = segments(self._folder), 0
-        if firsts:
-            self._cut_torn(segment_path(self._folder, firsts[-1]))
-        for first, after in zip(firsts, [*firsts[1:], None], strict=True):
-            number = self._mend(first, number, after)
+        self.mend(0)
         for first in segments(self._folder)[:-1]:
             index = build_index(self._folder, first)
             if read_index(self._folder, first) != index:
                 index.write(self._folder)
                 self._done.append(f"rebuilt {index_path(self._folder, first)}")
+        return self._done
+
+    def mend(self, number: int) -> list[str]:
+        """Makes it go on from record to record, beginning with `number`; returns what was done."""
+        firsts = segments(self._folder)
+        if firsts:
+            self._cut_torn(segment_path(self._folder, firsts[-1]))
+        for first, after in zip(firsts, [*firsts[1:], None], strict=True):
+            number = self._mend(first, number, after)
         return self._done
 
     def _cut_torn(self, path: Path) -> None:

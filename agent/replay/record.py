@@ -31,6 +31,7 @@ MAX_RECORD_BYTES = (1 << 32) - 8
 DTYPES = ("|b1", "|u1", "|i1", "<u2", "<i2", "<f2", "<u4", "<i4", "<f4", "<u8", "<i8", "<f8")
 MAX_RANK = 8
 MAX_ARRAYS = 4096  # of parameters there may be hundreds
+MAX_DEPTH = 32  # of a header; recipes and scores are nested less than half as deep
 LIMIT = 1 << 63  # integers of a header are below it
 
 ArraySpec = tuple[str, tuple[int, ...]]
@@ -109,11 +110,24 @@ def _header(data: memoryview) -> dict[str, Any]:
         header = msgpack.unpackb(data)
     except Exception as error:  # msgpack raises a dozen kinds, each for bytes that are not msgpack
         raise RecordError(f"record: its header is not msgpack ({error or type(error).__name__})") from error
+    if _is_deep(header):
+        raise RecordError(f"record: its header is nested deeper than {MAX_DEPTH}")
     if not isinstance(header, dict) or not isinstance(header.get("kind"), str):
         raise RecordError("record: its header names no kind")
     if type(header.get("version")) is not int or header["version"] != VERSION:
         raise RecordError(f"record: version {header.get('version')!r:.80}, this program speaks {VERSION}")
     return header
+
+
+def _is_deep(value: Any) -> bool:
+    """Whether it is nested deeper than `MAX_DEPTH`: more than any function here that looks into it can take."""
+    level = [value]
+    for _ in range(MAX_DEPTH):
+        containers = [x for x in level if isinstance(x, list | dict)]
+        level = [x for c in containers for x in ((*c, *c.values()) if isinstance(c, dict) else c)]
+        if not level:
+            return False
+    return True
 
 
 def _specs(listed: Any) -> list[tuple[str, str, tuple[int, ...]]]:

@@ -14,7 +14,7 @@ from agent.replay.record import MAGIC, MAX_HEADER_BYTES, PREFIX, RecordError, re
 
 BLOCK_BYTES = 1 << 20  # what a read asks for at least: large against a system call, small against memory
 SEGMENT = re.compile(r"(\d{12,19})\.seg")
-WHAT_TO_DO = "repair its journal, or move the file away"
+WHAT_TO_DO = "run `segue journal repair DIR` on its journal"
 Bytes = bytes | memoryview
 
 

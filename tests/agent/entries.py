@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 
-from agent.replay.entry import Begin, Entry, Event, Gap, Layout, Scores, Step, encode
+from agent.replay.entry import EVALUATED, Begin, Entry, Event, Gap, Layout, Scores, Step, encode
 from agent.replay.journal import Journal
 from agent.replay.journal_info import JournalInfo
 from agent.types import Transition
@@ -48,7 +48,7 @@ def story(*events: str | Event, session: int = SESSION) -> list[Entry]:
     return entries
 
 
-SCORES = Scores(evaluation=1, calls=40, scores={"mode": {"success": 3, "trials": 20}})
+SCORES = Scores(evaluation=1, calls=40, scores={mode: {"success": 3, "trials": 20} for mode in EVALUATED})
 
 
 def write(folder: Path, *stories: Sequence[Entry]) -> None:

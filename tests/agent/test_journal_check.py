@@ -113,7 +113,7 @@ def test_every_flipped_bit_is_found_at_its_record_and_repair_keeps_all_others(wh
         assert mended.sessions[0].gaps == (0 if last else 1)
         assert mended.repairs
         found = raw(folder)
-        gap = [] if last else [Entry(SESSION, number, Gap(number + 1, -1, "it was damaged in the journal"))]
+        gap = [] if last else [Entry(SESSION, number, Gap(number + 1, -1, "it was damaged on the disk"))]
         assert told(found) == told([*bare(LONG[:number]), *gap, *bare(LONG[number + 1 :])])
         kept = next(path.parent.glob(f"{path.name}.torn" if last else f"{path.name}.damaged")).read_bytes()
         assert kept == (damaged[begin:] if last else damaged)

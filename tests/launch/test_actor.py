@@ -141,7 +141,7 @@ class Trials:
     def __init__(self) -> None:
         self.calls = 0
 
-    def both(self, now):
+    def both(self, now, watch=None):
         self.calls += 10
         return {}
 

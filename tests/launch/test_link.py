@@ -1,7 +1,11 @@
 """The wire, end to end over real sockets: whatever is lost, doubled, cut or foreign, each record arrives once and in order."""
 
+import itertools
 import os
+import socket
+import threading
 import time
+import zlib
 from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing, suppress
@@ -41,6 +45,7 @@ from launch.wire import (
     encode_params,
 )
 from tests.agent.entries import INFO, LAYOUT, SESSION, story
+from tests.launch.kills import read_streams
 
 RUN, RECIPE = "run-a", {"command": "finetune", "seed": 3}
 LIMIT = 64 << 20
@@ -78,8 +83,16 @@ def opened() -> Iterator[ExitStack]:
 class Learner:
     """A receiver on a journal, that can be closed and opened again at the same port."""
 
-    def __init__(self, folder: Path, one_actor: bool = False, journal: type[Journal] = Journal, run: str = RUN) -> None:
-        self.folder, self.one_actor, self.port, self._kind, self._run = folder / "journal", one_actor, 0, journal, run
+    def __init__(
+        self, folder: Path, one_actor: bool = False, journal: type[Journal] = Journal, run: str = RUN, port: int = 0
+    ) -> None:
+        self.folder, self.one_actor, self.port, self._kind, self._run = (
+            folder / "journal",
+            one_actor,
+            port,
+            journal,
+            run,
+        )
         self.open()
 
     def open(self) -> None:
@@ -382,14 +395,9 @@ def test_records_of_an_unknown_session_are_answered_with_a_question(learner, joi
 
 def raw(header: dict[str, Any], version: int = 1) -> bytes:
     """A record with any header and a right checksum."""
-    whole = pack({k: v for k, v in header.items() if k not in ("version", "arrays")}, {})
-    assert version != 1 or unpack(whole)
-    import zlib
-
-    body = msgpack.packb({"arrays": [], **header, "version": version})
-    body += bytes(-len(body) % 8)
-    prefix = b"SGR1" + len(msgpack.packb({"arrays": [], **header, "version": version})).to_bytes(4, "little")
-    prefix += (16 + len(body)).to_bytes(4, "little")
+    head = msgpack.packb({"arrays": [], **header, "version": version})
+    body = head + bytes(-len(head) % 8)
+    prefix = b"SGR1" + len(head).to_bytes(4, "little") + (16 + len(body)).to_bytes(4, "little")
     return prefix + zlib.crc32(body, zlib.crc32(prefix)).to_bytes(4, "little") + body
 
 
@@ -403,6 +411,17 @@ def foreign_step() -> bytes:
     return pack({name: value for name, value in header.items() if name not in ("version", "arrays")}, wide)
 
 
+MARKUP = {"[/x]": {"success": 1, "trials": 2}, "sample": {"success": 1, "trials": 2}}
+
+
+def nested(depth: int) -> Any:
+    """A list in a list in a list."""
+    value: Any = 0
+    for _ in range(depth):
+        value = [value]
+    return value
+
+
 BAD: dict[str, Callable[[], bytes]] = {
     "nothing": lambda: b"",
     "noise": lambda: os.urandom(333),
@@ -411,7 +430,6 @@ BAD: dict[str, Callable[[], bytes]] = {
     "a flipped bit": lambda: (lambda d: d[:99] + bytes([d[99] ^ 4]) + d[100:])(encode(episodes(1)[1])),
     "another version": lambda: raw({"kind": "bye", "session": SESSION}, version=9),
     "unknown kind": lambda: raw({"kind": "dance"}),
-    "a gap, which is the learner's own": lambda: encode(Entry(SESSION, 0, Gap(5, 5, "because"))),
     "the learner's words": lambda: encode_message(Status(1, SESSION, 3, 3, False, None)),
     "no such field": lambda: raw({"kind": "bye", "session": SESSION, "now": True}),
     "a session that is none": lambda: raw({"kind": "hello", **vars(hello()), "session": 0, "first": 4}),
@@ -420,6 +438,11 @@ BAD: dict[str, Callable[[], bytes]] = {
     "other spaces": foreign_step,
     "scores that are none": lambda: encode(Entry(SESSION, 3, Scores(1, 0, {"mode": 5}))),
     "scores of nothing": lambda: encode(Entry(SESSION, 3, Scores(1, 0, {}))),
+    "scores of a mode that is markup": lambda: encode(Entry(SESSION, 3, Scores(1, 0, MARKUP))),
+    "a header nested too deep": lambda: raw({"kind": "hello", **vars(hello()), "run": nested(300)}),
+    "a session nested too deep": lambda: raw({"kind": "bye", "session": nested(900)}),
+    "a session that is a list": lambda: raw({"kind": "transition", "session": []}),
+    "a session that is a map": lambda: raw({"kind": "scores", "session": {}}),
 }
 
 
@@ -1013,7 +1036,90 @@ def unfit() -> Step:
     return replace(step, transition=replace(step.transition, next_obs={"x": np.zeros(3, np.float32)}))
 
 
-def test_a_spool_is_for_one_process(learner, act):
+@pytest.mark.parametrize("where", ["in the middle", "at the end", "at the beginning"])
+def test_what_was_damaged_in_the_spool_becomes_a_gap_and_the_rest_arrives(where, learner, act, capfd):
+    entries = episodes(20)
+    actor = act(learner).begin(SESSION)
+    learner.close()
+    actor.tell(entries)
+    actor.close()
+    (segment,) = actor.spool.folder.rglob("*.seg")
+    data = bytearray(segment.read_bytes())
+    at = {"in the middle": len(data) // 2, "at the end": len(data) - 40, "at the beginning": 40}[where]
+    data[at] ^= 16
+    segment.write_bytes(data)
+    learner.open()
+    act(learner).link.join(9)
+    found = read_streams(learner.folder)[SESSION]
+    lost = {number for number, seen in found if seen.header["kind"] == "gap"}
+    assert len(lost) == (where != "at the end")  # of the last one nobody can tell that it was there
+    assert [number for number, _ in found] == list(range(len(entries) - (where == "at the end")))
+    assert "spool" in capfd.readouterr().err
+
+
+def test_other_things_in_a_spool_are_left_alone(learner, act):
+    actor = act(learner)
+    (actor.spool.folder / "holiday").mkdir()
+    (
+        actor.spool.folder / "0003-00000000000000ff"
+    ).mkdir()  # of a process that died before it had written the run's name
+    actor.close()
+    assert act(learner).spool.old == []
+
+
+def test_a_learner_of_another_run_at_the_same_place_gets_nothing(learner, act, tmp_path, opened):
+    """It was started there between the moment when the actor joined and its first step."""
+    actor = act(learner, patience_s=0.5)
+    actor.link.join(SESSION)
+    learner.close()
+    other = Learner(tmp_path / "other", run="run-b", port=learner.port)
+    opened.enter_context(closing(other))
+    actor.link.begin(LAYOUT, SPECS)
+    actor.tell(episodes(1))
+    with pytest.raises(LearnerAway, match="run-b"):
+        actor.link.flush()
+    assert not other.sessions
+
+
+def test_publications_do_not_make_a_refused_actor_wait_for_ever(strict, act):
+    one = act(strict, name="one").begin(5)
+    strict.receiver.order({5: Order(1, 0)})
+    other = act(strict, name="other", patience_s=1.0, actor_id=1)
+    stop = threading.Event()
+
+    def publishing() -> None:
+        for publication in itertools.count(1):
+            publish(strict, publication)
+            if stop.wait(0.1):
+                return
+
+    thread = threading.Thread(target=publishing)
+    thread.start()
+    try:
+        with pytest.raises(LearnerAway, match="takes one actor"):
+            other.link.join(6)
+    finally:
+        stop.set()
+        thread.join()
+    assert one.link.learner_is_there
+
+
+def test_idle_connections_are_cut(learner, join):
+    """They take a descriptor each, and need no key."""
+    idle = [socket.create_connection(("127.0.0.1", learner.port)) for _ in range(20)]
+    for connection in idle:
+        connection.settimeout(10.0)
+        with suppress(ConnectionError):
+            while connection.recv(100):  # libzmq's greeting, and then the end
+                pass
+        connection.close()
+    peer = join(learner)
+    peer.say(hello())
+    peer.hears(Welcome)
+
+
+def test_a_spool_is_for_one_process(learner, act, monkeypatch):
+    monkeypatch.setattr("launch.spool.LOCK_S", 0.2)
     act(learner)
     with pytest.raises(ValueError, match="another actor uses it"):
         Spool(act(learner, name="other").spool.folder, LIMIT, "stop")
