@@ -95,7 +95,9 @@ def keys(
     trusted = {name: key.decode() for name, key in own.trusted.items()}
     key = own.public.decode()
     facts = {"folder": str(folder), "public key": key, "trusted": trusted}
-    show(json, facts if json else {**facts, "on the other machine": f"segue keys trust NAME '{key}'"})
+    show(json, facts)
+    if not json:
+        print(f"on the other machine: segue keys trust NAME '{key}'")  # one line, to be copied
 
 
 def journal(

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal
 
-from agent.replay.entry import Entry, Gap, Layout, decode, encode
+from agent.replay.entry import Entry, Gap, Layout, encode
 from agent.replay.journal_repair import mend_stream
 from agent.replay.record import RecordError
 from agent.replay.segment import write_whole
@@ -182,8 +182,7 @@ class Spool:
         """
         assert self._current is not None
         assert self._layout is not None
-        record = encode(entry)
-        decode(record, self._layout)  # what a learner would refuse must not get in: it could never be delivered
+        record = encode(entry, self._layout)  # what a learner would refuse must not get in: it could never be delivered
         self._current.append(entry, record)
         while self.nbytes > self._limit_bytes:
             if self._full == "stop":

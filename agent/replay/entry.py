@@ -105,8 +105,15 @@ class Entry:
         return self.event.to if isinstance(self.event, Gap) else self.number + 1
 
 
-def encode(entry: Entry) -> bytes:
-    """The record of an entry. Raises `RecordError` for what a record cannot hold; whether it fits a task, `decode` tells."""
+def encode(entry: Entry, layout: Layout | None = None) -> bytes:
+    """The record of an entry. Raises `RecordError` for what a record cannot hold, or where it does not fit a layout given."""
+    header, arrays = _parts(entry)
+    if layout is not None:
+        entry_of(header, arrays, layout)
+    return pack(header, arrays)
+
+
+def _parts(entry: Entry) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
     place = {"session": entry.session, "number": entry.number}
     match entry.event:
         case Step(t, first):
@@ -118,13 +125,13 @@ def encode(entry: Entry) -> bytes:
             fields = {name: getattr(t, name) for name in _TRANSITION} | {"reward": float(t.reward)}
             fields |= {"terminated": bool(t.terminated), "truncated": bool(t.truncated)}  # environments give numpy's
             event = {"first": first, "success": entry.event.success, "fault": entry.event.fault}
-            return pack({"kind": "transition", **place, **fields, **event}, arrays)
+            return {"kind": "transition", **place, **fields, **event}, arrays
         case Begin() as begin:
-            return pack({"kind": "begin", **place, **vars(begin)}, {})
+            return {"kind": "begin", **place, **vars(begin)}, {}
         case Scores() as scores:
-            return pack({"kind": "scores", **place, **vars(scores)}, {})
+            return {"kind": "scores", **place, **vars(scores)}, {}
         case Gap() as gap:
-            return pack({"kind": "gap", **place, **vars(gap)}, {})
+            return {"kind": "gap", **place, **vars(gap)}, {}
 
 
 def decode(data: bytes | memoryview, layout: Layout, previous: Mapping[str, np.ndarray] | None = None) -> Entry:

@@ -14,8 +14,10 @@ from agent.replay.journal import JournalReader
 from launch import serve
 from launch.address import Address
 from launch.build import journal_info
-from launch.finetune import finetune_stage, learner_stage
+from launch.finetune import finetune_stage, learner_stage, open_training
 from launch.link import LearnerAway, Link
+from launch.recipe_files import structure, to_plain
+from launch.recipes import FinetuneRecipe
 from launch.runs import progress_bar, read_lines
 from launch.serve import run_name
 from launch.sockets import ActorSockets
@@ -86,3 +88,22 @@ def test_an_actor_of_another_run_is_told_which_one(tiny_finetune, tmp_path, monk
     assert not late.is_alive()
     assert LATE not in read_streams(run / "journal")
     assert [number for number, _ in read_streams(tmp_path / "spool")[LATE]] == list(range(5))
+
+
+def test_a_journal_that_was_moved_away_is_missed(tiny_finetune, tmp_path):
+    """Else the run would go on with an empty replay, and count its steps from 0."""
+    run = tmp_path / "run"
+    with progress_bar() as progress:
+        finetune_stage(tiny_finetune, run, progress, in_process=True)
+        (run / "journal").rename(tmp_path / "moved")
+        with (
+            pytest.raises(ValueError, match="is not there, and the checkpoint has learned from it"),
+            open_training(tiny_finetune, run, progress, resume=True, finished_too=True),
+        ):
+            pass
+
+
+def test_an_actor_of_another_version_says_so():
+    plain = {**to_plain(FinetuneRecipe("x")), "new_field": 1}
+    with pytest.raises(ValueError, match=r"new_field.*install the same version on both"):
+        structure(plain, FinetuneRecipe)
