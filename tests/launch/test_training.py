@@ -388,6 +388,7 @@ def test_running_free_the_steps_are_divided_and_the_lowest_actor_evaluates(tiny_
         assert share(waiting) == {1: (27, 0), 2: (27, 1), 3: (27, 0)}  # of 80 of the warm-up
         assert share({1: -1, 3: -1}) == {1: (40, 1), 3: (40, 0)}
         assert share({3: -1, 5: -1}) == {3: (80, 1)}, "the journal has nothing of the other yet"
+        assert share(waiting) == {1: (27, 0), 2: (27, 0), 3: (27, 1)}, "who has begun an evaluation ends it"
         assert share({}) == {}
         append(training, [Entry(2, 1, scores(1))])
         append(training, told("-" * 79 + "T", session=1, actor_id=4)[1:])
