@@ -16,13 +16,13 @@ what that is.
 """
 
 import math
-import zlib
 from collections.abc import Mapping
 from struct import Struct
 from typing import Any
 
 import msgpack
 import numpy as np
+from isal.isal_zlib import crc32
 
 MAGIC, VERSION = b"SGR1", 1
 PREFIX = Struct("<4sIII")
@@ -57,9 +57,9 @@ def pack(header: Mapping[str, Any], arrays: Mapping[str, np.ndarray]) -> bytes:
     size = PREFIX.size + sum(len(part) for part in parts)
     if size > MAX_RECORD_BYTES or len(head) > MAX_HEADER_BYTES:
         raise RecordError(f"record: {size} bytes with a header of {len(head)}; keep observations smaller")
-    crc = zlib.crc32(PREFIX.pack(MAGIC, len(head), size, 0)[:12])
+    crc = crc32(PREFIX.pack(MAGIC, len(head), size, 0)[:12])
     for part in parts:
-        crc = zlib.crc32(part, crc)
+        crc = crc32(part, crc)
     return b"".join([PREFIX.pack(MAGIC, len(head), size, crc), *parts])
 
 
@@ -86,7 +86,7 @@ def unpack(data: bytes | memoryview) -> tuple[dict[str, Any], dict[str, np.ndarr
     if size != len(data):
         raise RecordError(f"record: announces {size} bytes, {len(data)} are there")
     _, head_size, _, crc = PREFIX.unpack_from(data)
-    if zlib.crc32(data[PREFIX.size :], zlib.crc32(data[:12])) != crc:
+    if crc32(data[PREFIX.size :], crc32(data[:12])) != crc:
         raise RecordError("record: its checksum does not match its bytes")
     header = _header(data[PREFIX.size : PREFIX.size + head_size])
     arrays: dict[str, np.ndarray] = {}

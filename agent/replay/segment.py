@@ -2,13 +2,13 @@
 
 import os
 import re
-import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
 
 import msgpack
+from isal.isal_zlib import crc32
 
 from agent.replay.record import MAGIC, MAX_HEADER_BYTES, PREFIX, RecordError, record_size
 
@@ -65,7 +65,7 @@ def intact(data: Bytes) -> memoryview | None:
     if magic != MAGIC or size > len(data) or size % 8 or head > MAX_HEADER_BYTES or size < PREFIX.size + head:
         return None
     record = data[:size]
-    return record if zlib.crc32(record[PREFIX.size :], zlib.crc32(record[:12])) == crc else None
+    return record if crc32(record[PREFIX.size :], crc32(record[:12])) == crc else None
 
 
 def holds_record(data: memoryview) -> bool:
