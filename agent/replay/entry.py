@@ -200,7 +200,7 @@ def _is_plain(value: Any, depth: int = 16) -> bool:
     """Whether it is JSON of finite numbers, nested no deeper than scores are."""
     if isinstance(value, dict):
         return depth > 0 and all(isinstance(k, str) and _is_plain(x, depth - 1) for k, x in value.items())
-    if isinstance(value, list):
+    if isinstance(value, list | tuple):  # a record has only lists
         return depth > 0 and all(_is_plain(x, depth - 1) for x in value)
     return value is None or isinstance(value, str | bool | int) or (isinstance(value, float) and math.isfinite(value))
 
