@@ -196,5 +196,7 @@ def test_a_journal_without_data_or_with_damage_is_no_data_set(folder, tmp_path):
         Dataset.load(tmp_path / "empty")
     path = segment_path(session_folders(folder)[SESSION], 0)
     path.write_bytes(path.read_bytes()[:300] + b"x" + path.read_bytes()[301:])
-    with pytest.raises(ValueError, match=r"data set .*record 1 at byte 120: .*; run `segue journal repair DIR` on its journal"):
+    with pytest.raises(
+        ValueError, match=r"data set .*record 1 at byte 120: .*; run `segue journal repair DIR` on its journal"
+    ):
         Dataset.load(folder)
