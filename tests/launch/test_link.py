@@ -47,6 +47,7 @@ from launch.wire import (
 )
 from tests.agent.entries import INFO, LAYOUT, SESSION, story
 from tests.launch.kills import read_streams
+from tests.launch.waiting import eventually
 
 RUN, RECIPE = "run-a", {"command": "finetune", "seed": 3}
 LIMIT = 64 << 20
@@ -57,16 +58,6 @@ PARAMS = PolicyParams(
     5,
 )
 SPECS = {0: {"params/actor/w": ("<f4", (3,)), "mean/x": ("<f4", (2,)), "std/x": ("<f4", (2,))}}
-
-
-def eventually(condition: Callable[[], object], seconds: float = 20.0) -> bool:
-    """Whether it holds before so much time is over."""
-    end_s = time.monotonic() + seconds
-    while not condition():
-        if time.monotonic() > end_s:
-            return False
-        time.sleep(0.005)
-    return True
 
 
 def episodes(count: int, session: int = SESSION, steps: int = 20) -> list[Entry]:

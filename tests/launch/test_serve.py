@@ -1,5 +1,6 @@
 """The learner's process: who comes late is heard all the same."""
 
+import socket
 import threading
 from contextlib import closing
 from dataclasses import replace
@@ -25,8 +26,15 @@ from launch.spool import Spool
 from launch.stages import load_policy
 from robot_env.tasks import find_task
 from tests.launch.kills import free_port, read_streams
+from tests.launch.waiting import eventually
 
 LATE = 77  # the session that was told and never delivered
+
+
+def listens(port: int) -> bool:
+    """Whether a learner is there."""
+    with socket.socket() as probe:
+        return probe.connect_ex(("127.0.0.1", port)) == 0
 
 
 def told_late(run: Path, count: int) -> list[Entry]:
@@ -78,6 +86,7 @@ def test_an_actor_of_another_run_is_told_which_one(tiny_finetune, tmp_path, monk
             for entry in told_late(run, 5):
                 spool.append(entry)
         late.start()
+        assert eventually(lambda: listens(port))  # its programs may take longer than the patience below
         with (
             closing(Spool(tmp_path / "spool", 1 << 20, "stop")) as spool,
             closing(Link(ActorSockets(address, None), spool, 0, 1.0)) as link,

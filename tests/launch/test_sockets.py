@@ -5,7 +5,7 @@ import re
 import socket as plain
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import ExitStack, closing, suppress
 from functools import partial
 from pathlib import Path
@@ -20,19 +20,10 @@ from launch.address import Address, check_bind, parse_address
 from launch.keys import Keys, load_keys, make_keys, trust
 from launch.sockets import ActorSockets, LearnerSockets
 from launch.watch import Watch
+from tests.launch.waiting import eventually
 
 HERE = Address("127.0.0.1", 0)
 LIMIT = 100_000  # bytes of a record
-
-
-def eventually(condition: Callable[[], object], seconds: float = 20.0) -> bool:
-    """Whether it holds before so much time is over."""
-    end_s = time.monotonic() + seconds
-    while not condition():
-        if time.monotonic() > end_s:
-            return False
-        time.sleep(0.005)
-    return True
 
 
 def make_machine(folder: Path) -> Keys:
