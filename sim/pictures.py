@@ -29,16 +29,19 @@ class Painter:
         mujoco.mjr_setBuffer(mujoco.mjtFramebuffer.mjFB_OFFSCREEN.value, self._buffers)
         self._view, self._options = mujoco.MjvCamera(), mujoco.MjvOption()
         self._view.type = mujoco.mjtCamera.mjCAMERA_FIXED.value
-        self._scene = mujoco.MjvScene(model, maxgeom=200)
+        self._scene = mujoco.MjvScene(model, maxgeom=2000)
         for flag in (mujoco.mjtRndFlag.mjRND_SHADOW, mujoco.mjtRndFlag.mjRND_REFLECTION):
             self._scene.flags[flag] = fine
 
-    def paint(self, data: mujoco.MjData, camera: str) -> np.ndarray:
-        """What the camera of that name sees, `(height, width, 3)` uint8 RGB."""
-        self._view.fixedcamid = self._model.camera(camera).id
+    def paint(self, data: mujoco.MjData, camera: str | mujoco.MjvCamera) -> np.ndarray:
+        """What the camera of that name, or a free one, sees, `(height, width, 3)` uint8 RGB."""
+        view = camera
+        if isinstance(view, str):
+            view = self._view
+            view.fixedcamid = self._model.camera(camera).id
         self._context.make_current()
         mujoco.mjv_updateScene(
-            self._model, data, self._options, None, self._view, mujoco.mjtCatBit.mjCAT_ALL.value, self._scene
+            self._model, data, self._options, None, view, mujoco.mjtCatBit.mjCAT_ALL.value, self._scene
         )
         mujoco.mjr_render(self._rect, self._scene, self._buffers)
         picture = np.empty((self._rect.height, self._rect.width, 3), np.uint8)
