@@ -1,49 +1,30 @@
-"""Data sets: transitions in order, with what they mean, in one checked file."""
+"""Data sets: transitions in order as columns, with what they mean."""
 
-import json
-import os
-import zipfile
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
-from agent.replay.episodes import episodes
-from agent.replay.journal_info import JournalInfo
+from agent.replay.columns import read_columns
+from agent.replay.entry import Layout
+from agent.replay.journal_info import DatasetInfo, JournalInfo
 from agent.replay.returns import discounted_returns, episode_slices
-from agent.types import Batch, Normalizer, Transition
+from agent.types import SOURCES, Batch, Normalizer
 
 MIN_STD = 1e-3  # below this an observation counts as one that never varied: it is centred and left at its own scale
 ACTION_LIMIT = 0.99999  # tanh policies cannot reach +-1; WSRL's public code clips the data's actions so
 
 
 @dataclass(frozen=True)
-class DatasetInfo:
-    """What the numbers mean.
-
-    Attributes:
-        task: name of the task.
-        reward_scale, reward_shift: reward = scale x raw + shift.
-        discount: of the task, per step.
-        provenance: how it was made, in a sentence.
-    """
-
-    task: str
-    reward_scale: float
-    reward_shift: float
-    discount: float
-    provenance: str = ""
-
-
-@dataclass(frozen=True)
 class Dataset:
-    """Transitions in the order they happened, whole episodes one after another.
+    """Transitions in the order they happened, one episode after another.
 
     Attributes:
         info: what the numbers mean.
-        columns: arrays `(N, ...)`: `obs/NAME`, `next_obs/NAME`, `action`, `executed`, `reward`, `terminated`, `truncated`,
-            `source`, `policy_version`, `sequence`.
+        columns: arrays `(N, ...)`: `obs/NAME`, `next_obs/NAME`, `action`, `executed`, `reward` (float64), `terminated`,
+            `truncated`, `success` (whether the episode has succeeded by then), `source`, `policy_version`.
     """
 
     info: DatasetInfo
@@ -53,71 +34,82 @@ class Dataset:
         return len(self.columns["reward"])
 
     @classmethod
-    def from_transitions(cls, transitions: Sequence[Transition], info: DatasetInfo) -> "Dataset":
-        """Stacks transitions into columns. Raises `ValueError` when there are none."""
-        if not transitions:
-            raise ValueError("data set: there are no transitions to save; collect at least one episode")
-        columns = {}
-        for kind in ("obs", "next_obs"):
-            for name in getattr(transitions[0], kind):
-                columns[f"{kind}/{name}"] = np.stack([getattr(t, kind)[name] for t in transitions])
-        types = {
-            "action": np.float32,
-            "executed": np.float32,
-            "reward": np.float32,
-            "terminated": bool,
-            "truncated": bool,
-        }
-        types |= {"source": np.int32, "policy_version": np.int64, "sequence": np.int64}
-        for name, kind in types.items():
-            columns[name] = np.asarray([getattr(t, name) for t in transitions], kind)
+    def of(
+        cls,
+        info: DatasetInfo,
+        obs: Mapping[str, np.ndarray],
+        next_obs: Mapping[str, np.ndarray],
+        action: np.ndarray,
+        reward: np.ndarray,
+        terminated: np.ndarray,
+        truncated: np.ndarray,
+        success: np.ndarray | None = None,
+        **others: np.ndarray,
+    ) -> "Dataset":
+        """A data set of arrays `(N, ...)` in order.
+
+        Args:
+            success: `(N,)` whether the episode has succeeded by then; never where it is None.
+            others: `executed`, `source`, `policy_version`; by default the action, offline, and 0.
+
+        Raises:
+            ValueError: there are no transitions, or the arrays are not equally long.
+        """
+        columns = {f"obs/{name}": np.asarray(x) for name, x in obs.items()}
+        columns |= {f"next_obs/{name}": np.asarray(x) for name, x in next_obs.items()}
+        action, rows = np.asarray(action), len(reward)
+        columns |= {"action": action, "executed": action, "reward": np.asarray(reward, np.float64)}
+        columns |= {"terminated": np.asarray(terminated, bool), "truncated": np.asarray(truncated, bool)}
+        columns["success"] = np.zeros(rows, bool) if success is None else np.asarray(success, bool)
+        columns["source"] = np.full(rows, SOURCES.index("offline"), np.int32)
+        columns |= {"policy_version": np.zeros(rows, np.int64), **others}
+        for name, x in columns.items():
+            if len(x) != rows:
+                raise ValueError(f"data set: {name} has {len(x)} rows, reward has {rows}; they must be equally many")
+        if not rows:
+            raise ValueError("data set: there are no transitions; give at least one episode")
         return cls(info, columns)
 
-    def save(self, path: Path) -> None:
-        """Writes the file whole or not at all."""
-        path.parent.mkdir(parents=True, exist_ok=True)
-        part = path.with_suffix(".part")
-        with open(part, "wb") as file:
-            np.savez(file, allow_pickle=False, info=np.str_(json.dumps(asdict(self.info))), **self.columns)
-            file.flush()
-            os.fsync(file.fileno())
-        part.replace(path)
+    @property
+    def layout(self) -> Layout:
+        """What one transition holds."""
+        obs = {name: (x.dtype.str, x.shape[1:]) for name, x in self._named("obs/").items()}
+        return Layout(obs, self.columns["action"].shape[1], self.columns["action"].dtype.str)
+
+    def rows(self, which: Any) -> "Dataset":
+        """The rows that an index or a mask picks, in the same order."""
+        return replace(self, columns={name: x[which] for name, x in self.columns.items()})
 
     @classmethod
     def load(cls, path: Path) -> "Dataset":
-        """Reads a file that `save` wrote, or a journal: its folder, or that of its run.
+        """Reads a journal: its folder, or that of its run. One episode that was cut off counts as truncated where it was.
 
         Raises:
             ValueError: in one sentence, for anything else.
         """
-        journal = next((folder for folder in (path, path / "journal") if (folder / "journal.json").is_file()), None)
-        if journal is not None:
-            return cls._from_journal(journal)
-        if not path.is_file():
-            raise ValueError(f"data set {path}: there is no such file; make one with `segue collect --out DIR`")
-        try:
-            with open(path, "rb") as opened, np.load(opened, allow_pickle=False) as file:
-                columns = {name: file[name] for name in file.files}
-            info = DatasetInfo(**json.loads(str(columns.pop("info"))))
-        except (OSError, ValueError, KeyError, TypeError, EOFError, RuntimeError, zipfile.BadZipFile) as error:
+        folder = next((f for f in (path, path / "journal") if (f / "journal.json").is_file()), None)
+        if folder is None:
             raise ValueError(
-                f"data set {path}: not a data set of this program or damaged ({error}); make it again with `segue collect`"
-            ) from error
-        return cls(info, columns)
-
-    @classmethod
-    def _from_journal(cls, folder: Path) -> "Dataset":
-        """All episodes without a tombstone. One that was cut off counts as truncated where it was: a loss is no end."""
-        transitions: list[Transition] = []
+                f"data set {path}: there is no journal; make one with `segue collect`, or with `segue data import`"
+            )
         try:
-            found = JournalInfo.read(folder)
-            for episode in episodes(folder):
-                *others, last = episode.transitions
-                transitions += [*others, last if episode.complete else replace(last, truncated=True)]
+            info = JournalInfo.read(folder)
+            columns = read_columns(folder, info)
         except (OSError, ValueError) as error:
             raise ValueError(f"data set {folder}: {error}") from error
-        info = DatasetInfo(found.task, found.reward_scale, found.reward_shift, found.discount, found.provenance)
-        return cls.from_transitions(transitions, info)
+        if not len(columns["reward"]):
+            raise ValueError(f"data set {folder}: it holds no transition that may be learned from; collect some")
+        names = DatasetInfo.__dataclass_fields__
+        return cls(DatasetInfo(**{name: getattr(info, name) for name in names}), columns)
+
+    def under(self, info: DatasetInfo) -> "Dataset":
+        """The same transitions with the rewards, discount and truncation value of another convention for the same raw rewards."""
+        mine, columns = self.info, dict(self.columns)
+        if (mine.reward_scale, mine.reward_shift) != (info.reward_scale, info.reward_shift):
+            raw = (columns["reward"] - mine.reward_shift) / mine.reward_scale
+            columns["reward"] = info.reward_scale * raw + info.reward_shift
+        kept = {name: getattr(info, name) for name in ("discount", "reward_scale", "reward_shift", "truncation_value")}
+        return Dataset(replace(mine, **kept), columns)
 
     def check(self, obs_shapes: Mapping[str, tuple[int, ...]], action_dim: int, task: str) -> None:
         """Raises `ValueError`, one sentence, where the data does not fit the task or holds numbers that are none."""
@@ -150,36 +142,39 @@ class Dataset:
         return episode_slices(self.columns["terminated"] | self.columns["truncated"])
 
     def success_rate(self) -> float:
-        """Share of whole episodes that end in termination."""
-        return float(np.mean([self.columns["terminated"][e.stop - 1] for e in self.episodes] or [0.0]))
+        """Share of whole episodes that succeeded."""
+        return float(np.mean([self.columns["success"][e.stop - 1] for e in self.episodes] or [0.0]))
 
     def batch(self) -> Batch:
         """All transitions as numpy columns in the replay's layout, with Monte-Carlo returns for whole episodes."""
         c, n = self.columns, len(self)
         mc_return, has_return = np.zeros(n, np.float32), np.zeros(n, np.float32)
-        cut = self.info.reward_shift / (1.0 - self.info.discount)
+        reward = c["reward"].astype(np.float32)  # as the temporal-difference target sees it
         for episode in self.episodes:
-            tail = 0.0 if c["terminated"][episode.stop - 1] else cut
-            mc_return[episode] = discounted_returns(c["reward"][episode], tail, self.info.discount)
+            tail = 0.0 if c["terminated"][episode.stop - 1] else self.info.truncation_value
+            mc_return[episode] = discounted_returns(reward[episode], tail, self.info.discount)
             has_return[episode] = 1.0
         return Batch(
-            obs=_named(c, "obs/"),
-            action=np.clip(c["action"], -ACTION_LIMIT, ACTION_LIMIT),
-            reward=c["reward"],
-            next_obs=_named(c, "next_obs/"),
+            obs=_single(self._named("obs/")),
+            action=np.clip(c["action"], -ACTION_LIMIT, ACTION_LIMIT).astype(np.float32),
+            reward=reward,
+            next_obs=_single(self._named("next_obs/")),
             mask=1.0 - c["terminated"].astype(np.float32),
             mc_return=mc_return,
             has_return=has_return,
-            source=np.full(n, 2, np.int32),
+            source=np.full(n, SOURCES.index("offline"), np.int32),
         )
 
     def normalizer(self) -> Normalizer:
         """Observation statistics of this data, to be frozen into the run."""
-        obs = _named(self.columns, "obs/")
+        obs = self._named("obs/")
         mean = {name: x.mean(axis=0, dtype=np.float64).astype(np.float32) for name, x in obs.items()}
         std = {name: x.std(axis=0, dtype=np.float64).astype(np.float32) for name, x in obs.items()}
         return Normalizer(mean, {name: np.where(x < MIN_STD, np.float32(1.0), x) for name, x in std.items()})
 
+    def _named(self, prefix: str) -> dict[str, np.ndarray]:
+        return {name.removeprefix(prefix): x for name, x in self.columns.items() if name.startswith(prefix)}
 
-def _named(columns: Mapping[str, np.ndarray], prefix: str) -> dict[str, np.ndarray]:
-    return {name.removeprefix(prefix): x for name, x in columns.items() if name.startswith(prefix)}
+
+def _single(arrays: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+    return {name: x.astype(np.float32) if x.dtype == np.float64 else x for name, x in arrays.items()}

@@ -24,14 +24,16 @@ class Layout:
     Attributes:
         obs: dtype and shape by observation name.
         action_dim: A.
+        action_dtype: of actions.
     """
 
     obs: Mapping[str, ArraySpec]
     action_dim: int
+    action_dtype: str = "<f4"
 
     def arrays(self, first: bool) -> dict[str, ArraySpec]:
         """What a transition's record holds; with `obs` where it is the first of an episode."""
-        action: ArraySpec = ("<f4", (self.action_dim,))
+        action: ArraySpec = (self.action_dtype, (self.action_dim,))
         specs = {f"next_obs/{name}": spec for name, spec in self.obs.items()} | {"action": action, "executed": action}
         return specs | ({f"obs/{name}": spec for name, spec in self.obs.items()} if first else {})
 

@@ -12,7 +12,7 @@ from agent.replay.entry import Layout
 from agent.replay.record import LIMIT
 from agent.replay.segment import write_whole
 
-FORMAT = 1
+FORMAT = 2
 SESSION_FOLDER = re.compile(r"(\d{4,})-([0-9a-f]{16})")
 
 
@@ -35,24 +35,38 @@ def session_folders(folder: Path) -> dict[int, Path]:
     return {int(match[2], 16): folder / match[0] for match in sorted(found, key=lambda match: int(match[1]))}
 
 
-@dataclass(frozen=True)
-class JournalInfo:
-    """What the numbers of a journal mean.
+@dataclass(frozen=True, kw_only=True)
+class DatasetInfo:
+    """What numbers mean.
 
     Attributes:
         task: name of the task.
         discount: per step.
-        reward_scale, reward_shift: reward = scale x raw + shift.
-        layout: what its transitions hold.
-        provenance: how it came about, in a sentence.
+        reward_scale, reward_shift: reward = scale x raw + shift; imported data holds raw rewards, with 1 and 0.
+        truncation_value: what the return of an episode that was cut short ends in, in the same scale: what failing on for ever
+            is worth where the reward is sparse, 0 where it is dense.
+        reward: what a step earns, raw, in words.
+        provenance: how the data came about, in a sentence or several.
     """
 
     task: str
     discount: float
     reward_scale: float
     reward_shift: float
-    layout: Layout
+    truncation_value: float
+    reward: str = ""
     provenance: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class JournalInfo(DatasetInfo):
+    """What the numbers of a journal mean.
+
+    Attributes:
+        layout: what its transitions hold.
+    """
+
+    layout: Layout
 
     @classmethod
     def read(cls, folder: Path) -> "JournalInfo":
@@ -61,9 +75,7 @@ class JournalInfo:
         try:
             plain = json.loads(path.read_bytes())
             found = plain.pop("format")
-            layout = plain.pop("layout")
-            obs = {str(name): (str(dtype), tuple(map(int, shape))) for name, (dtype, shape) in layout["obs"].items()}
-            info = cls(**plain, layout=Layout(obs, int(layout["action_dim"])))
+            info = cls._of(plain) if found == FORMAT else None
         except FileNotFoundError as error:
             raise ValueError(f"journal {folder}: there is none; give the folder of a run that has one") from error
         except NotADirectoryError as error:
@@ -73,11 +85,17 @@ class JournalInfo:
             raise ValueError(
                 f"journal {path}: it cannot be read ({what}); copy it from a run of the same task"
             ) from error
-        if found != FORMAT:
+        if info is None:
             raise ValueError(
                 f"journal {path}: its format is {found!r}, this program reads {FORMAT}; use the other version"
             )
         return info
+
+    @classmethod
+    def _of(cls, plain: dict[str, Any]) -> "JournalInfo":
+        layout = plain.pop("layout")
+        obs = {str(name): (str(dtype), tuple(map(int, shape))) for name, (dtype, shape) in layout["obs"].items()}
+        return cls(**plain, layout=Layout(obs, int(layout["action_dim"]), str(layout["action_dtype"])))
 
     def write(self, folder: Path) -> None:
         """Makes `folder` a journal of these numbers."""
@@ -93,9 +111,9 @@ class JournalInfo:
                 )
 
     def _meaning(self) -> dict[str, Any]:
-        plain = asdict(self) | {"layout.action_dim": self.layout.action_dim}
+        plain = asdict(self) | {f"layout.{name}": getattr(self.layout, name) for name in ("action_dim", "action_dtype")}
         plain |= {f"layout.obs.{name}": (dtype, tuple(shape)) for name, (dtype, shape) in self.layout.obs.items()}
-        return {name: x for name, x in plain.items() if name not in ("layout", "provenance")}
+        return {name: x for name, x in plain.items() if name not in ("layout", "reward", "provenance")}
 
 
 def lock_journal(folder: Path) -> int:

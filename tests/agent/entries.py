@@ -11,7 +11,15 @@ from agent.replay.journal_info import JournalInfo
 from agent.types import Transition
 
 LAYOUT = Layout({"x": ("<f4", (2,)), "image": ("|u1", (2, 3))}, 1)
-INFO = JournalInfo("reach", discount=0.5, reward_scale=2.0, reward_shift=-1.0, layout=LAYOUT, provenance="made up here")
+INFO = JournalInfo(
+    task="reach",
+    discount=0.5,
+    reward_scale=2.0,
+    reward_shift=-1.0,
+    truncation_value=-2.0,
+    layout=LAYOUT,
+    provenance="made up here",
+)
 SESSION = 0xABC
 
 
