@@ -16,9 +16,8 @@ from launch.recipe_files import structure
 from launch.recipes import FinetuneRecipe
 from launch.sockets import ActorSockets
 from launch.spool import Full, Spool
+from launch.tasks import find_task, make_env
 from launch.wire import params_specs
-from robot_env.make import make_env
-from robot_env.tasks import find_task
 
 PAUSE_S = 0.05  # between two looks while the learner catches up
 

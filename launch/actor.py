@@ -13,7 +13,7 @@ from agent.types import SOURCES, Nets, Phase, Transition
 from launch.evaluate import Evaluator
 from launch.orders import Order, Place
 from launch.recipes import FinetuneRecipe
-from robot_env.env import RobotEnv
+from launch.tasks import Environment
 from robot_env.faults import ArmFault
 
 
@@ -36,7 +36,7 @@ class Actor:
 
     def __init__(
         self,
-        env: RobotEnv,
+        env: Environment,
         policies: Mapping[int, Policy],
         seed: int,
         operator: str | None,
@@ -170,7 +170,7 @@ def make_performer(
     recipe: FinetuneRecipe,
     nets: Nets,
     phases: tuple[Phase, ...],
-    env: RobotEnv,
+    env: Environment,
     tell: Callable[[Entry], None],
     actor_id: int = 0,
     session: int = 0,

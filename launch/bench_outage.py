@@ -16,7 +16,7 @@ from launch.recipes import Collect, CollectRecipe
 from launch.runs import progress_bar
 from launch.sockets import LearnerSockets
 from launch.stages import collect_stage
-from robot_env.tasks import find_task
+from launch.tasks import find_task
 
 AWAY_S, ACTING_S = 60.0, 15.0  # that the learner is away, and there before and after
 START_S = 120.0  # for processes to begin
@@ -67,7 +67,7 @@ class Processes:
 
     def __init__(self, folder: Path, address: str, steps: int) -> None:
         segue = [sys.executable, "-m", "launch.cli"]
-        data = ["--data", str(folder / "data" / "dataset.npz"), "--online.env-steps", str(steps)]
+        data = ["--data", str(folder / "data"), "--online.env-steps", str(steps)]
         learner = [*segue, "learner", "--out", str(folder / "run"), "--bind", address, "--resume"]
         self._learner_command = [*learner, *data, *SMALL.split(), *FREE.split()]
         self._journal = folder / "run" / "journal"

@@ -94,6 +94,12 @@ def tell_all(port: int, folder: str, obs: dict[str, ArraySpec], count: int) -> N
         link.flush()
 
 
+def bench_info(layout: Layout) -> JournalInfo:
+    return JournalInfo(
+        task="bench", discount=0.99, reward_scale=1.0, reward_shift=0.0, truncation_value=0.0, layout=layout
+    )
+
+
 def throughput(
     obs: dict[str, ArraySpec], count: int, journaled: bool, look: Callable[[int, int | None], None] | None = None
 ) -> dict[str, float]:
@@ -106,7 +112,7 @@ def throughput(
     with tempfile.TemporaryDirectory() as name, ExitStack() as stack:
         folder, sink, reader = Path(name) / "journal", Counting(), None
         if journaled:
-            sink = stack.enter_context(closing(Journal.open(folder, JournalInfo("bench", 0.99, 1.0, 0.0, layout))))
+            sink = stack.enter_context(closing(Journal.open(folder, bench_info(layout))))
             reader = JournalReader(folder)
         sockets = stack.enter_context(closing(LearnerSockets(Address(HOST, 0), None, layout.max_bytes)))
         receiver = stack.enter_context(closing(Receiver(sockets, sink, layout, "bench", RECIPE, one_actor=True)))

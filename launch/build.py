@@ -12,16 +12,15 @@ from agent.replay.entry import Layout
 from agent.replay.journal import JournalInfo
 from agent.types import Nets, Phase
 from launch.recipes import Learning, Offline, Online
-from robot_env.observation import make_spaces
-from robot_env.tasks import Task
+from launch.tasks import AnyTask, info_of, spaces_of
 
 
-def obs_shapes_of(task: Task) -> dict[str, tuple[int, ...]]:
+def obs_shapes_of(task: AnyTask) -> dict[str, tuple[int, ...]]:
     """Shape of one observation by name."""
-    return {"state": make_spaces(task)[0]["state"].shape or ()}
+    return {"state": spaces_of(task)[0]["state"].shape or ()}
 
 
-def networks_of(task: Task, learning: Learning) -> Nets:
+def networks_of(task: AnyTask, learning: Learning) -> Nets:
     """The networks of a run on a task."""
     return make_nets(
         obs_shapes=obs_shapes_of(task),
@@ -77,9 +76,8 @@ def fine_tuning_phases(online: Online) -> tuple[Phase, ...]:
     return phases if phases[0].env_steps else phases[1:]
 
 
-def journal_info(task: Task, provenance: str) -> JournalInfo:
+def journal_info(task: AnyTask, provenance: str) -> JournalInfo:
     """What a journal of the task says of itself."""
-    observed = make_spaces(task)[0].spaces
+    observed = spaces_of(task)[0].spaces
     obs = {name: (np.dtype(space.dtype).str, tuple(space.shape or ())) for name, space in observed.items()}
-    layout = Layout(obs, task.action_dim)
-    return JournalInfo(task.name, task.discount, task.reward_scale, task.reward_shift, layout, provenance)
+    return JournalInfo(**vars(info_of(task, provenance)), layout=Layout(obs, task.action_dim))

@@ -6,8 +6,9 @@ from typing import Any
 
 from agent.bridges import bridge_class, bridge_names
 from agent.methods import find_method, method_names
-from robot_env.observation import make_spaces
-from robot_env.tasks import find_task, task_names
+from launch.tasks import find_task, spaces_of, task_names
+from robot_env.tasks import Task
+from sim.d4rl import D4RLTask
 
 
 def methods() -> dict[str, list[dict[str, Any]]]:
@@ -40,19 +41,26 @@ def _bridge(name: str) -> dict[str, Any]:
 
 def _task(name: str) -> dict[str, Any]:
     task = find_task(name)
-    observation, action = make_spaces(task)
-    metres, radians = task.success_tolerance
+    observation, action = spaces_of(task)
     return {
         "name": name,
-        "what": _summary(f"robot_env.tasks.{name}"),
+        "what": _summary(f"robot_env.tasks.{name}") if isinstance(task, Task) else task.what,
         "observation": {key: list(space.shape or ()) for key, space in observation.items()},
         "action": list(action.shape),
         "max_steps": task.max_steps,
         "hz": task.hz,
         "discount": task.discount,
-        "success": f"within {1000 * metres:g} mm of the target in height and {radians:g} rad",
-        "reward": f"{task.reward_scale:g} x (1 at success, else 0) {task.reward_shift:+g}",
+        "success": _success(task),
+        "reward": f"{task.reward_scale:g} x ({task.reward}) {task.reward_shift:+g}",
+        "scored": None if isinstance(task, Task) else {"what": task.scored, "reference": list(task.reference)},
     }
+
+
+def _success(task: Task | D4RLTask) -> str:
+    if isinstance(task, D4RLTask):
+        return task.success
+    metres, radians = task.success_tolerance
+    return f"within {1000 * metres:g} mm of the target in height and {radians:g} rad"
 
 
 def _summary(module: str) -> str:

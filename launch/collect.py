@@ -1,24 +1,113 @@
-"""Collecting offline data of mixed quality with scripts."""
+"""Collecting offline data: with scripts, at random, with an expert, or with a policy that was learned."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
+from pathlib import Path
+from typing import Any, Protocol
 
+import jax
 import numpy as np
 
-from agent.replay.dataset import Dataset, DatasetInfo
-from agent.types import SOURCES, Transition
-from launch.actor import episode_seed
+from agent.policy import SAMPLE, Policy
+from agent.replay.dataset import Dataset
+from agent.replay.journal_info import DatasetInfo
+from launch.actor import episode_seed, operator_of
+from launch.policies import load_policy
 from launch.recipes import Collect
-from robot_env.env import RobotEnv
-from robot_env.make import make_env
+from launch.tasks import AnyTask, Environment, check_task, info_of, make_env
 from robot_env.tasks import Task
+from sim.d4rl import D4RLTask
+from sim.expert import Expert
 from sim.scripted import ScriptedInsertion, ScriptQuality
 
-OPERATOR = "segue collect (twin)"
-
-# Two kinds of hand: one that mostly succeeds, and one that mostly does not.
+# Two kinds of scripted hand: one that mostly succeeds, and one that mostly does not.
 GOOD = ScriptQuality(noise=0.25, bias_m=0.0005, bias_rad=0.03, random_fraction=0.05)
 BAD = ScriptQuality(noise=0.5, bias_m=0.006, bias_rad=0.15, random_fraction=0.3, give_up_fraction=0.5)
+
+Row = dict[str, Any]
+
+
+class Hand(Protocol):
+    """What acts: `begin` at each reset, then `act`."""
+
+    def begin(self, env: Environment, episode: int, rng: np.random.Generator) -> None: ...
+    def act(self, obs: Mapping[str, np.ndarray]) -> np.ndarray: ...
+
+
+class ScriptedHand:
+    """The peg's script; good and bad hands take turns, so that their shares are exact: drawn at random they differ between
+    seeds more than anything."""
+
+    def __init__(self, good_share: float) -> None:
+        self._good_share = good_share
+
+    def begin(self, env: Environment, episode: int, rng: np.random.Generator) -> None:
+        is_good = int((episode + 1) * self._good_share) > int(episode * self._good_share)
+        self._arm = env.arm  # type: ignore[attr-defined]
+        self._script = ScriptedInsertion(env.task, self._arm.hole_pose, GOOD if is_good else BAD, rng)
+
+    def act(self, obs: Mapping[str, np.ndarray]) -> np.ndarray:
+        return self._script.act(self._arm.read())
+
+
+class RandomHand:
+    """Uniform actions."""
+
+    def begin(self, env: Environment, episode: int, rng: np.random.Generator) -> None:
+        self._dim, self._rng = env.task.action_dim, rng
+
+    def act(self, obs: Mapping[str, np.ndarray]) -> np.ndarray:
+        return self._rng.uniform(-1.0, 1.0, self._dim)
+
+
+class ExpertHand:
+    """A DAPG expert, with noise or without."""
+
+    def __init__(self, path: Path, noise: bool) -> None:
+        self._expert, self._noise = Expert.load(path), noise
+
+    def begin(self, env: Environment, episode: int, rng: np.random.Generator) -> None:
+        self._rng = rng if self._noise else None
+
+    def act(self, obs: Mapping[str, np.ndarray]) -> np.ndarray:
+        return self._expert.act(obs["state"], self._rng)
+
+
+class PolicyHand:
+    """A learned policy, sampled."""
+
+    def __init__(self, folder: Path, seed: int) -> None:
+        self._now, nets, self.meta = load_policy(folder)
+        self._policy = Policy(nets, SAMPLE, jax.random.key(seed))
+
+    def begin(self, env: Environment, episode: int, rng: np.random.Generator) -> None:
+        self._step = 0
+
+    def act(self, obs: Mapping[str, np.ndarray]) -> np.ndarray:
+        self._step += 1
+        return self._policy(self._now, obs, self._step - 1)
+
+
+def check_collect(task: AnyTask, recipe: Collect) -> None:
+    """Raises `ValueError` where a task cannot be collected in that way."""
+    if (recipe.behavior == "scripted") != isinstance(task, Task):
+        others = "random, expert or policy" if isinstance(task, D4RLTask) else "scripted"
+        raise ValueError(
+            f"--collect.behavior {recipe.behavior}: task {task.name!r} is collected with {others}; choose one of them"
+        )
+    if (recipe.behavior in ("expert", "policy")) != (recipe.source is not None):
+        raise ValueError(
+            f"--collect.source {recipe.source}: behaviour 'expert' takes the expert's .npz file, 'policy' the folder of a "
+            f"run, and {recipe.behavior!r} is what was asked for; give it to these and to no other"
+        )
+    check_task(collection_task(task, recipe), "twin")
+
+
+def collection_task(task: AnyTask, recipe: Collect) -> AnyTask:
+    """The task as data is collected on it: an arm's in a wider box, with time for a slow hand; D4RL's with raw rewards."""
+    if isinstance(task, D4RLTask):
+        return replace(task, reward_scale=1.0, reward_shift=0.0)
+    return replace(widened(task, recipe.widen), max_steps=recipe.max_steps)
 
 
 def widened(task: Task, factor: float) -> Task:
@@ -32,65 +121,95 @@ def widened(task: Task, factor: float) -> Task:
     )
 
 
-def collection_task(task: Task, recipe: Collect) -> Task:
-    """The task as data is collected on it: a wider box, and time for a slow hand."""
-    return replace(widened(task, recipe.widen), max_steps=recipe.max_steps)
-
-
-def collect(task: Task, recipe: Collect, seed: int, progress: Callable[[int], None] = lambda n: None) -> Dataset:
-    """Scripted episodes in the twin until there are enough transitions, the last one finished.
+def collect(task: AnyTask, recipe: Collect, seed: int, progress: Callable[[int], None] = lambda n: None) -> Dataset:
+    """Episodes in the twin until there are enough transitions, the last one finished.
 
     Args:
         progress: called with the number of transitions so far.
+
+    Raises:
+        ValueError: after `recipe.give_up_after` episodes there was no success, and only successes are kept.
     """
-    env = make_env(collection_task(task, recipe), "twin")
-    transitions: list[Transition] = []
-    episode = 0
+    hand, provenance = _hand(task, recipe, seed)
+    env = make_env(collection_task(task, recipe))
+    rows: list[Row] = []
+    episode = kept = 0
     try:
-        while len(transitions) < recipe.transitions:
-            # Hands take turns so that their shares are exact: drawn at random they differ between seeds more than anything.
-            is_good = int((episode + 1) * recipe.good_share) > int(episode * recipe.good_share)
-            rng, quality = np.random.default_rng([seed, episode]), GOOD if is_good else BAD
-            transitions += _episode(env, quality, rng, episode_seed(seed, episode), len(transitions))
+        while len(rows) < recipe.transitions:
+            if recipe.only_successes and not kept and episode == recipe.give_up_after:
+                raise ValueError(
+                    f"collect: no success in {episode} episodes of {task.name!r}; use a better policy, or keep failures too"
+                )
+            found = _episode(env, hand, episode, seed)
             episode += 1
-            progress(len(transitions))
+            if found[-1]["success"] or not recipe.only_successes:
+                kept += 1
+                rows += found
+            progress(len(rows))
     finally:
         env.close()
-    good = round(100 * recipe.good_share)
-    info = DatasetInfo(
-        task=task.name,
-        reward_scale=task.reward_scale,
-        reward_shift=task.reward_shift,
-        discount=task.discount,
-        provenance=f"scripted in the twin, {good}% good and {100 - good}% bad hands, box x{recipe.widen}, seed {seed}",
-    )
-    return Dataset.from_transitions(transitions, info)
+    if recipe.only_successes:
+        provenance += f"; the {kept} successful of {episode} episodes kept"
+    return _dataset(rows, info_of(env.task, provenance))
 
 
-def _episode(
-    env: RobotEnv, quality: ScriptQuality, rng: np.random.Generator, seed: int, first: int
-) -> list[Transition]:
-    obs, _ = env.reset(seed=seed)
-    script = ScriptedInsertion(env.task, env.arm.hole_pose, quality, rng)  # type: ignore[attr-defined]
-    transitions, over, info = [], False, {}
+def _hand(task: AnyTask, recipe: Collect, seed: int) -> tuple[Hand, str]:
+    """What acts, and how it is described."""
+    end = f", seed {seed}"
+    match recipe.behavior:
+        case "scripted":
+            good = round(100 * recipe.good_share)
+            words = f"scripted in the twin, {good}% good and {100 - good}% bad hands, box x{recipe.widen}"
+            return ScriptedHand(recipe.good_share), words + end
+        case "random":
+            return RandomHand(), "uniform random actions in the twin" + end
+        case "expert":
+            path = Path(str(recipe.source))
+            kind = "sampled" if recipe.noise else "deterministic"
+            return ExpertHand(path, recipe.noise), f"expert {path.name} in the twin, {kind}" + end
+        case "policy":
+            hand = PolicyHand(Path(str(recipe.source)), seed)
+            if hand.meta["task"] != task.name:
+                raise ValueError(
+                    f"--collect.source {recipe.source}: its policy is of task {hand.meta['task']!r}, not {task.name!r}; "
+                    "give one of this task"
+                )
+            words = f"policy of {recipe.source} ({hand.meta['method']}, {hand.meta['version']} updates), sampled, in the twin"
+            return hand, words + end
+
+
+def _episode(env: Environment, hand: Hand, episode: int, seed: int) -> list[Row]:
+    obs, _ = env.reset(seed=episode_seed(seed, episode))
+    hand.begin(env, episode, np.random.default_rng([seed, episode]))
+    rows, over, info = [], False, {}
     while not over:
-        action = script.act(env.arm.read())
-        next_obs, reward, terminated, truncated, info = env.step(action)
+        next_obs, reward, terminated, truncated, info = env.step(hand.act(obs))
         over = terminated or truncated
-        transitions.append(
-            Transition(
-                obs=obs,
-                action=info["requested_action"],
-                executed=info["executed_action"],
-                reward=float(reward),
-                next_obs=next_obs,
-                terminated=terminated,
-                truncated=truncated,
-                source=SOURCES.index("offline"),
-                sequence=first + len(transitions),
-            )
+        rows.append(
+            {
+                "obs": obs,
+                "next_obs": next_obs,
+                "action": info["requested_action"],
+                "executed": info["executed_action"],
+                "reward": float(reward),
+                "terminated": terminated,
+                "truncated": truncated,
+                "success": bool(info["succeed"]),
+            }
         )
         obs = next_obs
     if "fault" in info:
-        env.acknowledge(OPERATOR)
-    return transitions
+        env.acknowledge(operator_of("twin") or "")
+    return rows
+
+
+def _dataset(rows: list[Row], info: DatasetInfo) -> Dataset:
+    def stacked(kind: str) -> dict[str, np.ndarray]:
+        return {name: np.stack([row[kind][name] for row in rows]) for name in rows[0][kind]}
+
+    action, reward, terminated, truncated, success, executed = (
+        np.asarray([row[name] for row in rows])
+        for name in ("action", "reward", "terminated", "truncated", "success", "executed")
+    )
+    obs, next_obs = stacked("obs"), stacked("next_obs")
+    return Dataset.of(info, obs, next_obs, action, reward, terminated, truncated, success, executed=executed)

@@ -10,8 +10,7 @@ from scipy.stats import beta
 
 from agent.policy import MODE, SAMPLE, Policy, PolicyParams
 from agent.types import Nets
-from robot_env.env import RobotEnv
-from robot_env.starts import evaluation_starts
+from launch.tasks import Environment, normalized_score, offset_of, trial_starts
 
 Mode = Literal["mode", "sample"]
 MODES: tuple[Mode, ...] = ("mode", "sample")
@@ -20,13 +19,16 @@ BEHAVIORS = {"mode": MODE, "sample": SAMPLE}
 
 @dataclass(frozen=True)
 class Trial:
-    """One trial: its number, success, length, the fault that ended it if any, and the last offset from the target (m)."""
+    """One trial: its number, success, length, the fault that ended it if any, its raw return, the normalised score where the
+    task has one, and of an arm the last offset from the target (m)."""
 
     number: int
     success: bool
     env_steps: int
     fault: str | None
-    final_offset_m: tuple[float, float, float]
+    raw_return: float
+    normalized: float | None = None
+    final_offset_m: tuple[float, float, float] | None = None
 
 
 @dataclass(frozen=True)
@@ -36,6 +38,7 @@ class Score:
     Attributes:
         mode: how actions were taken from the policy.
         success, trials: counts.
+        normalized: mean normalised score, where the task has one.
         ci95: Clopper-Pearson interval of the success rate.
         outcomes: each trial.
     """
@@ -45,6 +48,7 @@ class Score:
     trials: int
     ci95: tuple[float, float]
     outcomes: tuple[Trial, ...]
+    normalized: float | None = None
 
     @property
     def rate(self) -> float:
@@ -74,9 +78,9 @@ class Evaluator:
         operator: in whose name a twin's fault is acknowledged, or None.
     """
 
-    def __init__(self, env: RobotEnv, nets: Nets, trials: int, seed: int, operator: str | None) -> None:
+    def __init__(self, env: Environment, nets: Nets, trials: int, seed: int, operator: str | None) -> None:
         self.env, self.operator = env, operator
-        self.starts = evaluation_starts(env.task, trials)
+        self.starts = trial_starts(env.task, trials)
         self._policies = {m: Policy(nets, b, jax.random.key(seed + 1)) for m, b in BEHAVIORS.items()}
 
     @property
@@ -92,7 +96,9 @@ class Evaluator:
         """All trials with one way of acting; see `trial`."""
         outcomes = tuple(self.trial(now, mode, i, watch) for i in range(len(self.starts)))
         success = sum(t.success for t in outcomes)
-        return Score(mode, success, len(outcomes), clopper_pearson(success, len(outcomes)), outcomes)
+        scores = [t.normalized for t in outcomes if t.normalized is not None]
+        mean = float(np.mean(scores)) if scores else None
+        return Score(mode, success, len(outcomes), clopper_pearson(success, len(outcomes)), outcomes, mean)
 
     def both(self, now: PolicyParams, watch: Callable[[], None] | None = None) -> dict[str, Score]:
         """All trials with each way of acting, by its name; see `trial`."""
@@ -101,17 +107,18 @@ class Evaluator:
     def trial(self, now: PolicyParams, mode: Mode, number: int, watch: Callable[[], None] | None = None) -> Trial:
         """One trial; `watch` is called before the first and after each step."""
         policy, start = self._policies[mode], self.starts[number]
-        obs, _ = self.env.reset(seed=start.seed, options={"offset": start.offset})
-        step, over, info = 0, False, {}
+        obs, _ = self.env.reset(seed=start.seed, options=dict(start.options))
+        step, over, info, raw_return = 0, False, {}, 0.0
         while not over:
             if watch is not None:
                 watch()
             obs, _, terminated, truncated, info = self.env.step(policy(now, obs, step))
-            step, over = step + 1, terminated or truncated
+            step, over, raw_return = step + 1, terminated or truncated, raw_return + info["raw_reward"]
         if watch is not None:
             watch()
         fault = info.get("fault")
         if fault is not None and self.operator is not None:
             self.env.acknowledge(self.operator)
-        offset = tuple(float(x) for x in np.asarray(obs["state"])[4:7])
-        return Trial(number, bool(info["succeed"]), step, fault, offset)  # type: ignore[arg-type]
+        task, success = self.env.task, bool(info["succeed"])
+        normalized = normalized_score(task, raw_return, success)
+        return Trial(number, success, step, fault, raw_return, normalized, offset_of(task, obs))

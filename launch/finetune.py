@@ -20,10 +20,8 @@ from launch.runs import RunLog, console, prepare
 from launch.serve import LATE_S, serve, serve_with_actor
 from launch.sockets import LearnerSockets
 from launch.stages import load_dataset, load_state, make_ring
+from launch.tasks import check_task, find_task, make_env
 from launch.training import Training
-from robot_env.make import check_arm, make_env
-from robot_env.preflight import preflight
-from robot_env.tasks import find_task
 
 LOG_EVERY = 10  # blocks between two fetches of metrics from the device
 
@@ -89,8 +87,7 @@ def open_training(
         ValueError: the recipe makes no sense, or the folder holds another run.
     """
     task = find_task(recipe.task)
-    preflight(task)
-    check_arm(recipe.arm)
+    check_task(task, recipe.arm)
     learner = _learner(recipe)
     prepare(folder, to_json(recipe), resume)
     online = recipe.online

@@ -2,11 +2,11 @@
 
 from agent.replay.entry import Entry, encode
 from launch.actor import Performer, make_performer
+from launch.tasks import Environment
 from launch.training import Training
-from robot_env.env import RobotEnv
 
 
-def finetune(training: Training, env: RobotEnv) -> None:
+def finetune(training: Training, env: Environment) -> None:
     """Carries out the rest of a run on an environment of this process."""
 
     def tell(entry: Entry) -> None:

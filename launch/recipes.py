@@ -39,22 +39,32 @@ class Learning:
 
 @dataclass(frozen=True)
 class Collect:
-    """Offline data of mixed quality from scripts, in a wider box than the task's, as in WSRL's appendix J.
+    """Offline data. An arm's is of mixed quality from scripts, in a wider box than the task's, as in WSRL's appendix J.
 
     Attributes:
         transitions: how many at least; the last episode is finished.
-        good_share: share of episodes by a mildly noisy script; the rest by a bad one.
-        widen: factor on the box and on the range of starts.
-        max_steps: time limit of these episodes: a slow hand may finish what the task's own limit would cut.
+        behavior: what acts: the arm's script, uniform random actions, a DAPG expert, or the policy of a run.
+        source: the expert's .npz file, or the folder of the run.
+        noise: whether an expert acts with its noise.
+        only_successes: keep the successful episodes only.
+        give_up_after: episodes without any success, where only these are kept.
+        good_share: of scripted episodes, the share by a mildly noisy script; the rest by a bad one.
+        widen: factor on the box and on the range of starts of an arm's task.
+        max_steps: time limit of an arm's episodes: a slow hand may finish what the task's own limit would cut.
     """
 
     transitions: int = 8000
+    behavior: Literal["scripted", "random", "expert", "policy"] = "scripted"
+    source: str | None = None
+    noise: bool = False
+    only_successes: bool = False
+    give_up_after: int = 500
     good_share: float = 0.25
     widen: float = 1.2
     max_steps: int = 60
 
     def __post_init__(self) -> None:
-        for name in ("transitions", "max_steps"):
+        for name in ("transitions", "max_steps", "give_up_after"):
             if getattr(self, name) < 1:
                 raise ValueError(f"collect: {name} is {getattr(self, name)}; give at least 1")
         if not 0 <= self.good_share <= 1:

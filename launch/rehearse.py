@@ -18,6 +18,7 @@ from agent.types import Nets
 from launch.actor import operator_of
 from launch.evaluate import MODES, Evaluator, clopper_pearson
 from launch.finetune import finetune_stage
+from launch.policies import load_policy
 from launch.recipe_files import to_json, to_plain
 from launch.recipes import (
     Collect,
@@ -33,10 +34,9 @@ from launch.recipes import (
 from launch.report import write_report
 from launch.run_folder import METHODS
 from launch.runs import console, prepare, read_lines, write_json
-from launch.stages import collect_stage, load_policy, pretrain_stage
+from launch.stages import collect_stage, pretrain_stage
+from launch.tasks import find_task, make_env
 from launch.video import record_trial
-from robot_env.make import make_env
-from robot_env.tasks import find_task
 
 # The paper's numbers (WSRL, appendix J and I; SERL's SAC): for a GPU.
 FULL = RehearseRecipe(

@@ -11,54 +11,45 @@ from rich.progress import Progress
 
 from agent.adopt import first_state
 from agent.methods import find_method
-from agent.policy import PolicyParams
 from agent.replay.dataset import Dataset
+from agent.replay.journal_write import write_journal
 from agent.replay.ring import Ring
-from agent.types import Method, Nets, Normalizer, State
+from agent.types import Method, Normalizer, State
 from launch.actor import operator_of
 from launch.build import networks_of, obs_shapes_of, offline_phase
 from launch.checkpoint import Checkpoints, check_fits, open_checkpoint
-from launch.collect import collect, collection_task
+from launch.collect import check_collect, collect
 from launch.evaluate import Evaluator
+from launch.journal_tools import JOURNAL
 from launch.learner import OFFLINE_BLOCK, Learner
-from launch.recipe_files import structure, to_json, to_plain
+from launch.policies import load_policy
+from launch.recipe_files import to_json, to_plain
 from launch.recipes import CollectRecipe, Learning, PretrainRecipe, check_seed
 from launch.runs import RunLog, prepare
+from launch.tasks import AnyTask, find_task, info_of, make_env, spaces_of
 from launch.training import SAVE_EVERY_S, meta_of, saved_policy
-from robot_env.make import make_env
-from robot_env.preflight import preflight
-from robot_env.tasks import Task, find_task
 
-DATA_FILE = "dataset.npz"
 LOG_EVERY = 2  # blocks between two fetches of metrics from the device
 
 
 def collect_stage(recipe: CollectRecipe, folder: Path, progress: Progress, resume: bool = False) -> Path:
-    """Collects a data set into `folder`; returns its file."""
+    """Collects a data set into `folder`; returns the folder, which `load_dataset` takes."""
     task = find_task(recipe.task)
-    preflight(collection_task(task, recipe.collect))
+    check_collect(task, recipe.collect)
     prepare(folder, to_json(recipe), resume)
-    path = folder / DATA_FILE
-    if not path.exists():
+    if not (folder / JOURNAL).exists():
         bar = progress.add_task("collect", total=recipe.collect.transitions, note="")
         dataset = collect(task, recipe.collect, recipe.seed, lambda n: progress.update(bar, completed=n))
-        dataset.save(path)
-    return path
+        write_journal(dataset, folder / JOURNAL)
+    return folder
 
 
-def load_dataset(path: str | Path, task: Task) -> Dataset:
-    """A data set, checked against the task. Raises `ValueError`."""
-    path = Path(path)
-    dataset = Dataset.load(path / DATA_FILE if (path / DATA_FILE).exists() else path)
-    dataset.check(obs_shapes_of(task), task.action_dim, task.name)
-    for name in ("reward_scale", "reward_shift", "discount"):
-        recorded, wanted = getattr(dataset.info, name), getattr(task, name)
-        if recorded != wanted:
-            raise ValueError(
-                f"data set {path}: recorded with {name} {recorded}, task {task.name!r} has {wanted}, and returns would "
-                "not match the rewards; collect it again"
-            )
-    return dataset
+def load_dataset(path: str | Path, task: AnyTask) -> Dataset:
+    """A data set, checked against the task, with its rewards and returns as the task has them. Raises `ValueError`."""
+    dataset = Dataset.load(Path(path))
+    observed, action = spaces_of(task)
+    dataset.check({name: space.shape or () for name, space in observed.items()}, action.shape[0], task.name)
+    return dataset.under(info_of(task, ""))
 
 
 def pretrain_stage(recipe: PretrainRecipe, folder: Path, progress: Progress, resume: bool = False) -> None:
@@ -100,20 +91,7 @@ def pretrain(learner: Learner, log: RunLog, save: Callable[[bool], None]) -> Non
     save(True)
 
 
-def load_policy(folder: Path) -> tuple[PolicyParams, Nets, dict[str, Any]]:
-    """The policy of a pretrain or finetune run's newest checkpoint, its networks, and what the checkpoint says of itself."""
-    checkpoints = open_checkpoint(folder)
-    try:
-        meta, saved = checkpoints.meta(), checkpoints.policy()
-    finally:
-        checkpoints.close()
-    saved = jax.tree.map(jnp.asarray, saved)
-    nets = networks_of(find_task(meta["task"]), structure(meta["learning"], Learning))
-    normalizer = Normalizer(saved["normalizer"]["mean"], saved["normalizer"]["std"])
-    return PolicyParams(saved["params"], normalizer, meta["version"]), nets, meta
-
-
-def load_state(folder: Path, task: Task, learning: Learning) -> tuple[State, Method]:
+def load_state(folder: Path, task: AnyTask, learning: Learning) -> tuple[State, Method]:
     """All that a finished run learned, and the method it learned it with.
 
     Raises:
@@ -146,7 +124,6 @@ def evaluate_stage(folder: Path, trials: int, arm: str, seed: int) -> dict[str, 
     return {"checkpoint": str(folder), "task": meta["task"], "updates": meta["version"], **scores}
 
 
-def make_ring(task: Task, capacity: int, place: Literal["device", "host"]) -> Ring:
+def make_ring(task: AnyTask, capacity: int, place: Literal["device", "host"]) -> Ring:
     """The replay of a task."""
-    cut = task.reward_shift / (1.0 - task.discount)
-    return Ring(capacity, obs_shapes_of(task), task.action_dim, task.discount, cut, place)
+    return Ring(capacity, obs_shapes_of(task), task.action_dim, task.discount, task.truncation_value, place)

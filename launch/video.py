@@ -106,7 +106,7 @@ def record_trial(
 
         def watch() -> None:
             nonlocal step, last
-            last = see(evaluator.env.arm)
+            last = see(evaluator.env)
             text = f"{caption}, step {step}/{task.max_steps}"
             recorder.add(captioned(last, text, step / task.max_steps))
             step += 1
@@ -124,8 +124,11 @@ def record_trial(
     return trial
 
 
-def see(arm: Any) -> np.ndarray:
-    """The twin now: the scene with the wrist views stacked beside it, `(360, 660, 3)` uint8 RGB."""
+def see(env: Any) -> np.ndarray:
+    """The twin now, uint8 RGB: an arm's scene with the wrist views stacked beside it, `(360, 660, 3)`, or what is rendered."""
+    if not hasattr(env, "arm"):
+        return env.render()
+    arm = env.arm
     scene = arm.cameras["scene"].read()
     side = scene.shape[0] // 2
     wrists = [arm.cameras[name].read() for name in ("wrist_1", "wrist_2")]

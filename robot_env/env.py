@@ -47,9 +47,9 @@ class RobotEnv(gymnasium.Env[dict[str, Any], np.ndarray]):
     A command or a reading that must not pass stops the arm: the step is truncated with `info["fault"]`, and from then
     on `step` and `reset` raise `ArmFault` until `acknowledge(operator)`. A fault during `reset` raises it at once.
 
-    `info` holds `succeed`, and after a step `requested_action` (the policy's, clipped to [-1, 1]; as it came where it
-    is not finite), `executed_action` (what was sent, in the same frame and units; zeros where nothing was sent) and,
-    where a human acted, `intervene_action`, which was then requested of the arm in the policy's stead.
+    `info` holds `succeed`, and after a step `raw_reward` (1 at success, else 0), `requested_action` (the policy's, clipped to
+    [-1, 1]; as it came where it is not finite), `executed_action` (what was sent, in the same frame and units; zeros where
+    nothing was sent) and, where a human acted, `intervene_action`, which was then requested of the arm in the policy's stead.
     """
 
     metadata = {"render_modes": []}  # noqa: RUF012 (gymnasium's own declaration)
@@ -136,6 +136,7 @@ class RobotEnv(gymnasium.Env[dict[str, Any], np.ndarray]):
         requested = self._as_action(action)
         info: dict[str, Any] = {
             "succeed": False,
+            "raw_reward": 0.0,
             "requested_action": requested,
             "executed_action": np.zeros_like(requested),
         }
@@ -149,7 +150,7 @@ class RobotEnv(gymnasium.Env[dict[str, Any], np.ndarray]):
         except BaseException as error:
             self._stop(error)
             raise
-        info["succeed"] = succeed
+        info["succeed"], info["raw_reward"] = succeed, float(succeed)
         truncated = not succeed and self._step >= self.task.max_steps
         self._running = not (succeed or truncated)
         return dict(self._obs), self._reward(succeed), succeed, truncated, info

@@ -106,9 +106,8 @@ class _Session:
 
     def _take(self, record: memoryview, head: Mapping[str, Any]) -> bool:
         """Counts a transition; whether it carries its `obs`."""
-        first = head.get("first")
-        form = self._forms.get(first) if isinstance(first, bool) else None
-        if form is None or head.get("arrays") != form.listed:
+        first = head.get("first") is True
+        if type(head.get("first")) is not bool or head.get("arrays") != self._forms[first].listed:
             decode(record, self._layout)  # which says what is wrong
             raise RecordError(f"{self._where}: a record lists its arrays in another order; {WHAT_TO_DO}")
         try:

@@ -103,7 +103,7 @@ class Dataset:
         return cls(DatasetInfo(**{name: getattr(info, name) for name in names}), columns)
 
     def under(self, info: DatasetInfo) -> "Dataset":
-        """The same transitions with the rewards, discount and truncation value of another convention for the same raw rewards."""
+        """The same transitions as another convention for the same raw rewards has them: reward, discount, truncation value."""
         mine, columns = self.info, dict(self.columns)
         if (mine.reward_scale, mine.reward_shift) != (info.reward_scale, info.reward_shift):
             raw = (columns["reward"] - mine.reward_shift) / mine.reward_scale

@@ -50,7 +50,7 @@ def _entries(dataset: Dataset, began: str) -> Iterator[Entry]:
     joined = ~(c["terminated"] | c["truncated"])[:-1]
     for name in names:
         same = c[f"obs/{name}"][1:] == c[f"next_obs/{name}"][:-1]
-        joined &= same.reshape(len(same), -1).all(axis=1)
+        joined &= same.all(axis=tuple(range(1, same.ndim)))
     first = np.concatenate([[True], ~joined])
     for i in range(len(dataset)):
         transition = Transition(

@@ -67,6 +67,16 @@ class Task:
     def action_dim(self) -> int:
         return 7 if self.gripper else 6
 
+    @property
+    def truncation_value(self) -> float:
+        """What the training return of an episode that was cut short ends in: failing on for ever."""
+        return self.reward_shift / (1.0 - self.discount)
+
+    @property
+    def reward(self) -> str:
+        """What a step earns, raw, in words."""
+        return "1 at success, else 0"
+
 
 def task_names() -> list[str]:
     """Names of all tasks, sorted."""

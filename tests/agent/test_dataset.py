@@ -1,26 +1,39 @@
-"""Data sets: one checked file, whole or not at all, and what is refused."""
+"""Data sets: journals as columns, whole or not at all, and what is refused."""
 
-import json
 from dataclasses import replace
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
-from agent.replay.dataset import ACTION_LIMIT, Dataset, DatasetInfo
-from tests.agent.tiny import assert_same, transition
+from agent.replay.dataset import ACTION_LIMIT, Dataset
+from agent.replay.entry import Gap
+from agent.replay.episodes import Tombstones, episodes
+from agent.replay.journal_info import DatasetInfo
+from agent.replay.journal_write import write_journal
+from tests.agent import entries
+from tests.agent.tiny import assert_same
 
-INFO = DatasetInfo("reach", reward_scale=2.0, reward_shift=-1.0, discount=0.5, provenance="made up here")
+INFO = DatasetInfo(
+    task="reach",
+    reward_scale=2.0,
+    reward_shift=-1.0,
+    discount=0.5,
+    truncation_value=-2.0,
+    reward="1 at the goal",
+    provenance="made up here",
+)
 SHAPES = {"x": (1,)}
 
 
-def dataset(*episodes: str, rest: int = 0) -> Dataset:
+def dataset(*kinds: str, rest: int = 0) -> Dataset:
     """Episodes of three steps that end as told, and `rest` steps of an open one; rewards 0, 1, 2, ... throughout."""
-    ends = [end for how in episodes for end in ("", "", how)] + [""] * rest
-    return Dataset.from_transitions(
-        [transition(reward=float(i), end=end, x=float(i), action=i / 10) for i, end in enumerate(ends)], INFO
-    )
+    ends = np.array([end for how in kinds for end in ("", "", how)] + [""] * rest)
+    place = np.arange(len(ends), dtype=np.float32)
+    obs, following = place[:, None], np.where(ends != "", place + 0.5, place + 1)[:, None].astype(np.float32)
+    terminated, truncated = ends == "terminated", ends == "truncated"
+    return Dataset.of(INFO, {"x": obs}, {"x": following}, obs / 10, place, terminated, truncated, terminated)
 
 
 TWO = dataset("terminated", "truncated")
@@ -32,39 +45,6 @@ def changed(name: str, values) -> Dataset:
     return Dataset(INFO, columns if values is None else {**columns, name: values})
 
 
-def test_a_file_gives_back_every_bit(tmp_path):
-    rng = np.random.default_rng(0)
-    made = Dataset(
-        INFO, {**TWO.columns, "obs/x": rng.normal(size=(6, 1)).astype(np.float32), "obs/y": rng.normal(size=(6, 2, 3))}
-    )
-    made.save(tmp_path / "new" / "data.npz")
-    found = Dataset.load(tmp_path / "new" / "data.npz")
-    assert found.info == INFO
-    assert set(found.columns) == set(made.columns)
-    for name, column in made.columns.items():
-        assert found.columns[name].dtype == column.dtype
-        np.testing.assert_array_equal(found.columns[name], column)
-    assert len(found) == 6
-
-
-class Unwritable:
-    """Breaks while it is being written, as a full disk would."""
-
-    def __array__(self, *args, **options):
-        raise OSError("no space left")
-
-
-def test_a_file_that_could_not_be_written_leaves_the_old_one(tmp_path):
-    path = tmp_path / "data.npz"
-    TWO.save(path)
-    before = path.read_bytes()
-    with pytest.raises(OSError, match="no space left"):
-        Dataset(INFO, {"obs/x": Unwritable(), **{k: v for k, v in TWO.columns.items() if k != "obs/x"}}).save(path)
-    assert path.read_bytes() == before
-    TWO.save(path)  # what the broken one left is no obstacle
-    assert Dataset.load(path).info == INFO
-
-
 def refuse(call, *words):
     """The call is refused in one sentence that holds the words."""
     with pytest.raises(ValueError) as refusal:  # noqa: PT011 - the words are compared below
@@ -74,74 +54,143 @@ def refuse(call, *words):
         assert word in str(refusal.value)
 
 
-def test_a_missing_file_is_refused(tmp_path):
-    refuse(lambda: Dataset.load(tmp_path / "none.npz"), "none.npz", "there is no such file", "segue collect")
-    refuse(lambda: Dataset.load(tmp_path), "there is no such file")
+def same(found: Dataset, made: Dataset) -> None:
+    assert set(found.columns) == set(made.columns)
+    for name, column in made.columns.items():
+        assert found.columns[name].dtype == column.dtype, name
+        np.testing.assert_array_equal(found.columns[name], column, err_msg=name)
 
 
-def one_array(path):
-    with path.open("wb") as file:
-        np.save(file, np.zeros(3))
+@given(st.data())
+def test_a_journal_gives_back_every_bit(tmp_path_factory, data):
+    rows = data.draw(st.integers(1, 12))
+    rng = np.random.default_rng(data.draw(st.integers(0, 99)))
+    kinds = data.draw(st.sampled_from([np.float32, np.float64]))
+    ends = rng.integers(0, 4, rows)
+    ends[-1] = 1  # one that is open would come back as cut
+    image = rng.integers(0, 256, (rows + 1, 2, 3), dtype=np.uint8)
+    x = rng.normal(size=(rows, 2)).astype(kinds)
+    made = Dataset.of(
+        INFO,
+        {"a/b": x, "image": image[:-1]},
+        {
+            "a/b": np.where((ends == 0)[:, None] & (np.arange(rows) < rows - 1)[:, None], np.roll(x, -1, 0), x),
+            "image": image[1:],
+        },
+        rng.normal(size=(rows, 3)).astype(kinds),
+        rng.normal(size=rows),
+        ends == 1,
+        ends == 2,
+        rng.integers(0, 2, rows),
+        source=rng.integers(0, 3, rows).astype(np.int32),
+        policy_version=rng.integers(0, 1 << 40, rows),
+    )
+    # An observation that does not follow from the one before ends that episode: it was cut there.
+    expected = {**made.columns}
+    joined = (made.columns["obs/a/b"][1:] == made.columns["next_obs/a/b"][:-1]).all(axis=1)
+    expected["truncated"] = expected["truncated"] | np.append(~joined & ~expected["terminated"][:-1], False)
+    folder = tmp_path_factory.mktemp("journal") / "data"
+    write_journal(made, folder)
+    found = Dataset.load(folder)
+    assert found.info == INFO
+    same(found, Dataset(INFO, expected))
 
 
-def other_files():
-    text = json.dumps({"task": "reach", "speed": 1})
-    return {
-        "garbage": lambda p: p.write_bytes(b"\x00garbage" * 50),
-        "empty": lambda p: p.write_bytes(b""),
-        "one array": one_array,
-        "pickled objects": lambda p: np.savez(p, info=np.array([{"task": "reach"}], object)),
-        "no info": lambda p: np.savez(p, reward=np.zeros(3)),
-        "other info": lambda p: np.savez(p, info=text, reward=np.zeros(3)),
-        "info that is no text of a table": lambda p: np.savez(p, info="[1, 2]", reward=np.zeros(3)),
-    }
+STORIES = st.lists(
+    st.one_of(
+        st.text("-Tt.", min_size=1, max_size=8),
+        st.just(entries.SCORES),
+        st.builds(lambda n: n, st.integers(1, 5)),  # a gap of so many records
+    ),
+    max_size=6,
+)
 
 
-@pytest.mark.parametrize("kind", other_files())
-def test_other_files_are_refused(tmp_path, kind):
-    path = tmp_path / "data.npz"
-    other_files()[kind](path)
-    refuse(lambda: Dataset.load(path), "data.npz", "segue collect")
+@given(tales=st.lists(STORIES, min_size=1, max_size=3), buried=st.integers(0, 4))
+def test_columns_are_what_episodes_are(tmp_path_factory, tales, buried):
+    folder = tmp_path_factory.mktemp("journal") / "journal"
+    told = []
+    for number, tale in enumerate(tales, 1):
+        events, at = [], 1
+        for event in tale:
+            if isinstance(event, int):
+                event = Gap(at + event, event, "lost")
+            at = event.to if isinstance(event, Gap) else at + (len(event) if isinstance(event, str) else 1)
+            events.append(event)
+        told.append(entries.story(*events, session=number))
+    entries.write(folder, *told)
+    all_of_them = list(episodes(folder))
+    if buried < len(all_of_them):
+        gone = all_of_them[buried]
+        Tombstones.discard(folder, gone.session, gone.number, "bad", "a test")
+    expected = []
+    for episode in episodes(folder):
+        *others, last = episode.transitions
+        expected += [*others, last if episode.complete else replace(last, truncated=True)]
+    if not expected:
+        with pytest.raises(ValueError, match="no transition that may be learned from"):
+            Dataset.load(folder)
+        return
+    found = Dataset.load(folder).columns
+    assert len(found["reward"]) == len(expected)
+    for i, t in enumerate(expected):
+        for kind in ("obs", "next_obs"):
+            for name, x in getattr(t, kind).items():
+                np.testing.assert_array_equal(found[f"{kind}/{name}"][i], x)
+        np.testing.assert_array_equal(found["action"][i], t.action)
+        names = ("reward", "terminated", "truncated", "source", "policy_version")
+        assert [found[name][i] for name in names] == [getattr(t, name) for name in names]
 
 
-@pytest.fixture(scope="module")
-def saved(tmp_path_factory):
-    path = tmp_path_factory.mktemp("data") / "data.npz"
-    TWO.save(path)
-    return path, path.read_bytes()
+def test_what_could_not_be_written_leaves_nothing(tmp_path):
+    bad = changed("reward", np.array([0, 1, 2, 3, np.nan, 5.0]))
+    with pytest.raises(ValueError, match="reward nan"):
+        write_journal(bad, tmp_path / "new" / "data")
+    assert not list((tmp_path / "new").iterdir())
+    write_journal(TWO, tmp_path / "new" / "data")
+    with pytest.raises(ValueError, match="already there; give another folder"):
+        write_journal(TWO, tmp_path / "new" / "data")
+    same(Dataset.load(tmp_path / "new" / "data"), TWO)
 
 
-@given(kept=st.floats(0.0, 0.999))
-def test_a_file_cut_short_is_refused(saved, kept):
-    path, whole = saved
-    path.write_bytes(whole[: int(kept * len(whole))])
-    refuse(lambda: Dataset.load(path), "segue collect")
+def test_the_same_data_gives_the_same_bytes(tmp_path):
+    for name in ("a", "b"):
+        write_journal(TWO, tmp_path / name)
+    files = {p.relative_to(tmp_path / "a"): p.read_bytes() for p in (tmp_path / "a").rglob("*") if p.is_file()}
+    assert files == {p.relative_to(tmp_path / "b"): p.read_bytes() for p in (tmp_path / "b").rglob("*") if p.is_file()}
 
 
-@settings(max_examples=300)
-@given(at=st.floats(0.0, 1.0, exclude_max=True), bit=st.integers(0, 7))
-def test_a_flipped_bit_is_refused_or_harmless(saved, at, bit):
-    path, whole = saved
-    broken = bytearray(whole)
-    broken[int(at * len(whole))] ^= 1 << bit
-    path.write_bytes(broken)
-    try:
-        found = Dataset.load(path)
-    except ValueError as refusal:
-        message = str(refusal)
-        assert "\n" not in message
-    else:
-        for name in set(found.columns) & set(TWO.columns):
-            np.testing.assert_array_equal(found.columns[name], TWO.columns[name])
+def test_a_damaged_record_is_refused(tmp_path):
+    write_journal(TWO, tmp_path / "data")
+    path = next((tmp_path / "data").rglob("*.seg"))
+    whole = path.read_bytes()
+    for at in range(0, len(whole) - 700, 97):
+        broken = bytearray(whole)
+        broken[at] ^= 1
+        path.write_bytes(broken)
+        refuse(lambda: Dataset.load(tmp_path / "data"), "journal repair")
 
 
-@pytest.mark.parametrize(("offset", "value"), [(8, 1), (10, 99)], ids=["says it is encrypted", "unknown compression"])
-def test_a_broken_table_of_contents_is_refused(saved, offset, value):
-    path, whole = saved
-    broken = bytearray(whole)
-    broken[whole.index(b"PK\x01\x02") + offset] = value
-    path.write_bytes(broken)
-    refuse(lambda: Dataset.load(path), "segue collect")
+def test_another_convention_for_the_same_rewards():
+    raw = replace(INFO, reward_scale=1.0, reward_shift=0.0, truncation_value=0.0, discount=0.9)
+    found = TWO.under(raw)
+    np.testing.assert_array_equal(found.columns["reward"], (np.arange(6) + 1.0) / 2.0)
+    assert (found.info.reward_scale, found.info.truncation_value, found.info.discount) == (1.0, 0.0, 0.9)
+    assert found.info.provenance == INFO.provenance
+    same(found.under(INFO), TWO)
+    assert TWO.under(replace(INFO, discount=0.9)).columns["reward"] is TWO.columns["reward"]
+
+
+def test_success_is_what_the_task_said_and_not_every_end():
+    assert dataset("terminated", "truncated").success_rate() == 0.5
+    fallen = changed("success", np.zeros(6, bool))
+    assert fallen.success_rate() == 0.0
+
+
+def test_what_is_no_journal_is_refused(tmp_path):
+    refuse(lambda: Dataset.load(tmp_path / "none"), "there is no journal", "segue collect", "segue data import")
+    (tmp_path / "file.npz").write_bytes(b"x")
+    refuse(lambda: Dataset.load(tmp_path / "file.npz"), "there is no journal")
 
 
 def test_data_that_fits_passes_the_check():
@@ -161,7 +210,14 @@ WRONG = {
         lambda: Dataset(INFO, {k: v[:0] for k, v in TWO.columns.items()}).check(SHAPES, 1, "reach"),
         ["no transitions"],
     ),
-    "nothing to save": (lambda: Dataset.from_transitions([], INFO), ["no transitions", "at least one episode"]),
+    "no transitions": (
+        lambda: Dataset.of(INFO, {}, {}, np.zeros((0, 1)), np.zeros(0), np.zeros(0), np.zeros(0)),
+        ["no transitions", "at least one episode"],
+    ),
+    "uneven": (
+        lambda: Dataset.of(INFO, {}, {}, np.zeros((2, 1)), np.zeros(3), np.zeros(3), np.zeros(3)),
+        ["action has 2 rows, reward has 3"],
+    ),
 }
 
 
@@ -228,6 +284,6 @@ def test_statistics_do_not_lose_precision_far_from_zero():
 
 
 def test_the_statistics_of_a_data_set_are_its_own(tmp_path):
-    TWO.save(tmp_path / "a.npz")
-    assert_same(Dataset.load(tmp_path / "a.npz").normalizer(), TWO.normalizer())
+    write_journal(TWO, tmp_path / "a")
+    assert_same(Dataset.load(tmp_path / "a").normalizer(), TWO.normalizer())
     assert replace(INFO, task="other") != INFO

@@ -147,7 +147,7 @@ def test_another_meaning_is_refused_by_name(folder):
     Journal.open(folder, None).close()  # what was refused does not hold it
 
 
-@pytest.mark.parametrize("text", ["", "[]", '{"format": 1}', '{"format": 1, "layout": {"obs": 3}}', "\xff", None])
+@pytest.mark.parametrize("text", ["", "[]", '{"format": 2}', '{"format": 2, "layout": {"obs": 3}}', "\xff", None])
 def test_a_journal_that_says_nothing_of_itself_is_refused(folder, text):
     folder.mkdir(parents=True)
     if text is not None:
@@ -162,8 +162,8 @@ def test_another_format_is_refused(folder):
     INFO_FILE = folder / "journal.json"
     Journal.open(folder, INFO).close()
     assert JournalInfo.read(folder) == INFO
-    INFO_FILE.write_text(INFO_FILE.read_text().replace('"format": 1', '"format": 2'))
-    with pytest.raises(ValueError, match="its format is 2"):
+    INFO_FILE.write_text(INFO_FILE.read_text().replace('"format": 2', '"format": 1'))
+    with pytest.raises(ValueError, match="its format is 1"):
         Journal.open(folder, INFO)
 
 

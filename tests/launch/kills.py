@@ -159,7 +159,7 @@ def fingerprint(run: Path) -> str:
     import jax
     import numpy as np
 
-    from launch.stages import load_policy
+    from launch.policies import load_policy
 
     digest = hashlib.sha256()
     for path, leaf in jax.tree_util.tree_flatten_with_path(load_policy(run)[0].params)[0]:

@@ -5,7 +5,7 @@ import pytest
 from scipy.stats import binom
 
 from launch.evaluate import Evaluator, clopper_pearson
-from launch.stages import load_policy
+from launch.policies import load_policy
 from robot_env.make import make_env
 from robot_env.tasks import find_task
 

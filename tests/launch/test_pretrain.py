@@ -10,9 +10,10 @@ from agent.replay.dataset import Dataset
 from launch import stages
 from launch.finetune import finetune_stage
 from launch.learner import OFFLINE_BLOCK, Learner
+from launch.policies import load_policy
 from launch.recipes import Offline, PretrainRecipe
 from launch.runs import progress_bar, read_lines
-from launch.stages import load_policy, load_state, pretrain_stage
+from launch.stages import load_state, pretrain_stage
 from robot_env.tasks import find_task
 from tests.launch.conftest import TINY
 

@@ -17,13 +17,13 @@ from launch.address import Address
 from launch.build import journal_info
 from launch.finetune import finetune_stage, learner_stage, open_training
 from launch.link import LearnerAway, Link
+from launch.policies import load_policy
 from launch.recipe_files import structure, to_plain
 from launch.recipes import FinetuneRecipe
 from launch.runs import progress_bar, read_lines
 from launch.serve import run_name
 from launch.sockets import ActorSockets
 from launch.spool import Spool
-from launch.stages import load_policy
 from robot_env.tasks import find_task
 from tests.launch.kills import free_port, read_streams
 from tests.launch.waiting import eventually

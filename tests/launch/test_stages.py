@@ -12,11 +12,11 @@ from launch import training
 from launch.actor import Performer
 from launch.finetune import finetune_stage
 from launch.learner import Learner
+from launch.policies import load_policy
 from launch.recipe_files import read_recipe
 from launch.recipes import FinetuneRecipe
 from launch.rehearse import area, rehearse, shrunk
 from launch.runs import progress_bar, read_lines
-from launch.stages import load_policy
 from tests.launch.conftest import TINY
 from tests.launch.kills import read_streams
 

@@ -1,0 +1,114 @@
+"""Every task there is: those of arms and D4RL's. What differs between the two kinds is decided here and nowhere else."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal, Protocol
+
+import numpy as np
+from gymnasium import spaces
+
+from agent.replay.journal_info import DatasetInfo
+from robot_env import make, observation
+from robot_env.preflight import preflight
+from robot_env.starts import evaluation_starts
+from robot_env.tasks import Task
+from robot_env.tasks import find_task as find_arm_task
+from robot_env.tasks import task_names as arm_task_names
+from sim import learning_env
+from sim.d4rl import D4RLTask
+from sim.d4rl_tasks import d4rl_tasks
+
+AnyTask = Task | D4RLTask
+FIRST_TRIAL_SEED = 10_000
+
+
+class Environment(Protocol):
+    """What an actor and an evaluation need of an environment; `RobotEnv` and `LearningEnv` are such."""
+
+    task: Any
+    fault: Any
+
+    def reset(
+        self, *, seed: int | None = None, options: dict[str, Any] | None = None
+    ) -> tuple[Any, dict[str, Any]]: ...
+    def step(self, action: np.ndarray) -> tuple[Any, float, bool, bool, dict[str, Any]]: ...
+    def acknowledge(self, operator: str) -> Any: ...
+    def close(self) -> None: ...
+
+
+@dataclass(frozen=True)
+class TrialStart:
+    """One fixed trial: `env.reset(seed=start.seed, options=start.options)`."""
+
+    seed: int
+    options: Mapping[str, Any] = field(default_factory=dict)
+
+
+def task_names() -> list[str]:
+    """Names of all tasks: the arms' first."""
+    return [*arm_task_names(), *d4rl_tasks()]
+
+
+def find_task(name: str) -> AnyTask:
+    """The task of that name. Raises `ValueError` that lists the names there are."""
+    if name in arm_task_names():
+        return find_arm_task(name)
+    twins = d4rl_tasks()
+    if name not in twins:
+        raise ValueError(f"task {name!r} is unknown; choose one of {', '.join(task_names())}")
+    return twins[name]
+
+
+def check_task(task: AnyTask, arm: str) -> None:
+    """Raises `ValueError` where a task contradicts itself, or there is no such arm for it; loads no model."""
+    if isinstance(task, Task):
+        preflight(task)
+        make.check_arm(arm)
+    elif arm != "twin":
+        raise ValueError(f"arm {arm!r}: task {task.name!r} is simulated only; leave --arm out")
+
+
+def make_env(task: AnyTask, arm: str = "twin", render_mode: Literal["rgb_array"] | None = None) -> Environment:
+    """The environment of a task. Raises `ValueError` for an arm that it does not have."""
+    check_task(task, arm)
+    if isinstance(task, Task):
+        return make.make_env(task, arm)
+    return learning_env.LearningEnv(task, render_mode)
+
+
+def spaces_of(task: AnyTask) -> tuple[spaces.Dict, spaces.Box]:
+    """Observation and action space; loads no model."""
+    return observation.make_spaces(task) if isinstance(task, Task) else learning_env.make_spaces(task)
+
+
+def trial_starts(task: AnyTask, count: int) -> list[TrialStart]:
+    """The first `count` of a task's fixed trials, the same on every call."""
+    if isinstance(task, Task):
+        return [TrialStart(start.seed, {"offset": start.offset}) for start in evaluation_starts(task, count)]
+    return [TrialStart(FIRST_TRIAL_SEED + i) for i in range(count)]
+
+
+def offset_of(task: AnyTask, obs: Mapping[str, np.ndarray]) -> tuple[float, float, float] | None:
+    """How far an arm's tool is from the target, m along the base axes; None where the task has no such thing."""
+    if not isinstance(task, Task):
+        return None
+    x, y, z = (float(value) for value in np.asarray(obs["state"])[4:7])
+    return x, y, z
+
+
+def normalized_score(task: AnyTask, raw_return: float, success: bool) -> float | None:
+    """An episode's normalised score; None for an arm's task, which has no references."""
+    return None if isinstance(task, Task) else task.normalized(raw_return, success)
+
+
+def info_of(task: AnyTask, provenance: str) -> DatasetInfo:
+    """What the numbers of a task's transitions mean."""
+    return DatasetInfo(
+        task=task.name,
+        discount=task.discount,
+        reward_scale=task.reward_scale,
+        reward_shift=task.reward_shift,
+        truncation_value=task.truncation_value,
+        reward=task.reward,
+        provenance=provenance,
+    )
