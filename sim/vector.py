@@ -1,6 +1,6 @@
 """Many copies of a D4RL task at once, each in its own process.
 
-A step costs some 0.3 ms to send and collect: this is for tasks whose own step takes longer, such as the kitchen's.
+Each environment costs some 0.3 ms a step to send and collect: this is for tasks whose own step takes longer, as the kitchen's.
 """
 
 import multiprocessing

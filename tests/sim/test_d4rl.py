@@ -143,6 +143,14 @@ def test_an_episode_is_cut_at_its_limit_and_not_before(name):
     assert env.step(still)[3] is False
 
 
+def test_an_end_at_the_limit_is_an_end_and_no_cut():
+    env = _env("hopper")
+    env.reset(seed=0)
+    lying = {"qpos": [0.0, 1.25, 1.0, 0.0, 0.0, 0.0], "qvel": np.zeros(6), "steps": env.task.max_steps - 1}
+    env.set_state(lying)
+    assert env.step(np.zeros(3))[2:4] == (True, False)
+
+
 @pytest.mark.parametrize("name", NAMES)
 def test_an_action_is_clipped(name):
     env = _env(name)
