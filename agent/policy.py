@@ -11,6 +11,10 @@ from agent.types import Behavior, Nets, Normalizer, Params, State, View
 
 SAMPLE = Behavior(("actor",), lambda view, obs, key, step: view.pi(obs).sample(key)[0])
 MODE = Behavior(("actor",), lambda view, obs, key, step: view.pi(obs).mode())
+UNIFORM = Behavior(
+    ("actor",),  # not read; parameters travel all the same, so that the order of publications has no hole
+    lambda view, obs, key, step: jax.random.uniform(key, (1, view.nets.action_dim), minval=-1.0, maxval=1.0),
+)
 
 
 class PolicyParams(struct.PyTreeNode):

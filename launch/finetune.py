@@ -5,12 +5,15 @@ from contextlib import ExitStack, closing, contextmanager
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 from rich.progress import Progress
 
+from agent.replay.dataset import Dataset
 from agent.replay.journal import Journal
+from agent.types import Normalizer
 from launch import local
 from launch.address import EVERY_INTERFACE, Address, check_bind
-from launch.build import fine_tuning_phases, journal_info, networks_of, online_plan
+from launch.build import fine_tuning_phases, journal_info, networks_of, obs_shapes_of, online_plan
 from launch.checkpoint import Checkpoints
 from launch.keys import Keys
 from launch.learner import Learner
@@ -20,7 +23,7 @@ from launch.runs import RunLog, console, prepare
 from launch.serve import LATE_S, serve, serve_with_actor
 from launch.sockets import LearnerSockets
 from launch.stages import load_dataset, load_state, make_ring
-from launch.tasks import check_task, find_task, make_env
+from launch.tasks import AnyTask, check_task, find_task, make_env
 from launch.training import Training
 
 LOG_EVERY = 10  # blocks between two fetches of metrics from the device
@@ -120,6 +123,15 @@ def _learner(recipe: FinetuneRecipe) -> Learner:
         return Learner(nets, phases, state.normalizer, ring, dataset, recipe.seed, state, method)
     if recipe.checkpoint is not None:
         raise ValueError(f"bridge {online.bridge!r} starts from nothing and would ignore --checkpoint; leave it out")
-    if dataset is None:
-        raise ValueError(f"bridge {online.bridge!r} learns from offline data; give --data FILE")
-    return Learner(nets, phases, dataset.normalizer(), ring, dataset, recipe.seed)
+    return Learner(nets, phases, normalizer_of(dataset, task), ring, dataset, recipe.seed)
+
+
+def normalizer_of(dataset: Dataset | None, task: AnyTask) -> Normalizer:
+    """The statistics of a data set; without one, observations as they are."""
+    if dataset is not None:
+        return dataset.normalizer()
+    shapes = obs_shapes_of(task)
+    return Normalizer(
+        {name: np.zeros(shape, np.float32) for name, shape in shapes.items()},
+        {name: np.ones(shape, np.float32) for name, shape in shapes.items()},
+    )

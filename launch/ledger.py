@@ -42,6 +42,7 @@ class Ledger:
         env_steps: in all.
         evaluations: made.
         last_score: env_steps at the last evaluation, None before the first.
+        best: by way of acting, the highest mean normalised score of an evaluation, of tasks that have one.
         lost: transitions that no longer exist (a full spool, damage); -1 in a gap counts as 1, for nobody knows.
     """
 
@@ -50,6 +51,7 @@ class Ledger:
     env_steps: int = 0
     evaluations: int = 0
     last_score: int | None = None
+    best: dict[str, float] = field(default_factory=dict)
     lost: int = 0
     _places: dict[int, Place] = field(default_factory=dict)
 
@@ -66,8 +68,12 @@ class Ledger:
                 self.sessions[entry.session] = Session(actor_id, self._places.get(actor_id, Place()))
             case Step() as step if session is not None:
                 return self._step(step, session)
-            case Scores(number, calls) if session is not None:
+            case Scores(number, calls, scores) if session is not None:
                 self.evaluations, self.last_score, session.steps = max(number, self.evaluations), self.env_steps, 0
+                found = {
+                    mode: score["normalized"] for mode, score in scores.items() if score.get("normalized") is not None
+                }
+                self.best |= {mode: max(value, self.best.get(mode, value)) for mode, value in found.items()}
                 place = self._places.get(session.actor_id, Place())
                 self._places[session.actor_id] = replace(place, evaluation_calls=calls)
             case Gap(_, transitions) if session is not None:

@@ -1,8 +1,9 @@
 """What the commands share: their options, the numbers that they start from, and their exit codes."""
 
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import tyro
 
@@ -45,8 +46,14 @@ def with_bridge_settings(recipe: FinetuneRecipe) -> FinetuneRecipe:
     return replace(recipe, online=replace(online, bridge_settings=settings))
 
 
+def said(score: Mapping[str, Any]) -> str:
+    """Successes of trials, with the mean normalised score where the task has one."""
+    mean = score.get("normalized")
+    return f"{score['success']}/{score['trials']}" + ("" if mean is None else f" ({mean:.1f})")
+
+
 def show_curve(out: Path, json: bool) -> None:
     rows = read_lines(out / "scores.jsonl")
-    counts = [{mode: f"{row[mode]['success']}/{row[mode]['trials']}" for mode in MODES} for row in rows]
+    counts = [{mode: said(row[mode]) for mode in MODES} for row in rows]
     curve = [{"env_steps": row["env_steps"], **count} for row, count in zip(rows, counts, strict=True)]
     show(json, {"checkpoint": str(out), "curve": curve})

@@ -107,6 +107,7 @@ class Online:
         block: environment steps between two rounds of updates, at most; an episode's end makes a round shorter.
         pace: `lockstep` is exact and reproducible, with one actor; `free` lets learner and actors run beside each other.
         tolerance: minibatches by which learning may be ahead of acting, or behind it, while running free.
+        stop_score: end the run at the first evaluation whose mean normalised score, of the headline's way of acting, is as high.
     """
 
     method: str = "sac"
@@ -121,6 +122,7 @@ class Online:
     block: int = 10
     pace: Literal["lockstep", "free"] = "lockstep"
     tolerance: int = 400
+    stop_score: float | None = None
 
     def __post_init__(self) -> None:
         for name in ("env_steps", "utd", "batch_size", "replay_capacity", "block"):

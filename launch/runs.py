@@ -175,8 +175,14 @@ class RunLog:
         """The fixed trials were run, with both ways of acting."""
         self._write("scores", {"env_steps": env_steps, **scores})
         rates = {f"evaluation/{mode}": score["success"] / score["trials"] for mode, score in scores.items()}
+        normalized = {m: score["normalized"] for m, score in scores.items() if score.get("normalized") is not None}
+        rates |= {f"evaluation/{mode}_normalized": value for mode, value in normalized.items()}
         self._scalars(rates, env_steps)
-        note = "  ".join(f"{mode} {score['success']}/{score['trials']}" for mode, score in scores.items())
+        note = "  ".join(
+            f"{mode} {score['success']}/{score['trials']}"
+            + (f" ({normalized[mode]:.1f})" if mode in normalized else "")
+            for mode, score in scores.items()
+        )
         self._progress.update(self._task, note=note)
         console.print(f"[dim]{self._title}: after {env_steps} env steps: {note}[/dim]")
 

@@ -87,7 +87,7 @@ class D4RLEnv(gymnasium.Env[np.ndarray, np.ndarray]):
     metadata = {"render_modes": ["rgb_array"]}  # noqa: RUF012 (gymnasium's own declaration)
     frame_skip: ClassVar[int]
     # Of the camera: distance m, azimuth and elevation in degrees, and what it looks at, a point or a body's name.
-    view: ClassVar[tuple[float, float, float, tuple[float, float, float] | str]]
+    view: tuple[float, float, float, tuple[float, float, float] | str]
 
     def __init__(self, task: D4RLTask, model: mujoco.MjModel, render_mode: Literal["rgb_array"] | None = None) -> None:
         if render_mode not in (None, "rgb_array"):
@@ -105,7 +105,7 @@ class D4RLEnv(gymnasium.Env[np.ndarray, np.ndarray]):
 
         Args:
             seed: of all that it draws.
-            options: `{"state": ...}` begins in a state that `get_state` gave, or in `qpos` and `qvel` and what else the task has.
+            options: `{"state": ...}` begins where `get_state` was, or at `qpos`, `qvel` and what else the task has.
 
         Raises:
             ValueError: an option is unknown, or the state is not one of this task.
@@ -123,8 +123,11 @@ class D4RLEnv(gymnasium.Env[np.ndarray, np.ndarray]):
         return self._observe(), {"success": False}
 
     def step(self, action: np.ndarray) -> tuple[np.ndarray, float, bool, bool, dict]:
-        """One control step of `frame_skip` physics steps."""
-        action = np.clip(np.asarray(action, np.float64), -1.0, 1.0)
+        """One control step of `frame_skip` physics steps. Raises `ValueError` for an action of another shape or without numbers."""
+        action = np.asarray(action, np.float64)
+        if action.shape != self.action_space.shape or np.isnan(action @ action):
+            raise ValueError(f"action of {self.task.name} is {action}; give {self.task.action_dim} numbers in -1..1")
+        action = np.clip(action, -1.0, 1.0)
         self._control(action)
         mujoco.mj_step(self.model, self.data, self.frame_skip)
         self.steps += 1
@@ -158,12 +161,15 @@ class D4RLEnv(gymnasium.Env[np.ndarray, np.ndarray]):
                 raise ValueError(
                     f"state of {self.task.name}: {name} is not {here[name].shape} finite numbers; correct it"
                 )
-        mujoco.mj_resetData(self.model, self.data)
+        steps = float(state.get("steps", 0))
+        if steps < 0 or steps != int(steps):
+            raise ValueError(f"state of {self.task.name}: steps is {steps:g}; give a whole number of 0 or more")
         self._set_extra_state({name: np.asarray(state[name], np.float64) for name in self._extra_state()})
+        mujoco.mj_resetData(self.model, self.data)
         self.data.qpos[:], self.data.qvel[:] = state["qpos"], state["qvel"]
         if self.model.na:
             self.data.act[:] = state.get("act", 0.0)
-        self.steps = int(state.get("steps", 0))
+        self.steps = int(steps)
         mujoco.mj_forward(self.model, self.data)
         self.data.qacc_warmstart[:] = state.get("warmstart", 0.0)
 
