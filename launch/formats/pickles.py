@@ -1,0 +1,121 @@
+"""Pickles of numbers, read without running any of them.
+
+A pickle is a program, so nothing that it names is ever called. What numpy needs is answered by stand-ins that only take notes;
+arrays are then built here from plain bytes whose dtype, shape and number agree.
+"""
+
+import pickle
+import pickletools
+from io import BytesIO
+from pathlib import Path
+from typing import Any
+
+from launch.formats.stand_ins import ADVICE, STAND_INS, Refusal, Stand
+
+REFUSED = {"INST", "OBJ", "NEWOBJ", "NEWOBJ_EX", "EXT1", "EXT2", "EXT4", "PERSID", "BINPERSID"}
+OUT_OF_BAND = {"NEXT_BUFFER", "READONLY_BUFFER"}
+OPCODES = {opcode.code: opcode for opcode in pickletools.opcodes}
+PLAIN = (str, bytes, int, float, complex, bool, type(None))
+
+
+def load_pickle(path: Path) -> Any:
+    """What a pickle of numpy arrays, scalars, dtypes and plain containers holds; of Python 2 or 3, of numpy 1 or 2.
+
+    Arrays may be read-only. An ordered dict becomes a dict.
+
+    Raises:
+        ValueError: in one sentence, for anything else, of which nothing has run.
+    """
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        raise ValueError(f"pickle {path}: it cannot be read ({error.strerror or error}); give a file") from error
+    return parse_pickle(data, str(path))
+
+
+def parse_pickle(data: bytes, name: str) -> Any:
+    """What the bytes of a pickle hold. See `load_pickle`.
+
+    Args:
+        name: of where they come from, for what errors say.
+    """
+    where = f"pickle {name}"
+    try:
+        end = _scan(data)
+        if end != len(data):
+            raise Refusal(f"{len(data) - end} bytes follow its end; save one object in one file")
+        return _Plain().of(_Notes(BytesIO(data), encoding="latin1").load())
+    except Refusal as error:
+        raise ValueError(f"{where}: {error}") from error.__cause__
+    except Exception as error:  # a damaged pickle makes the unpickler raise nearly anything
+        raise ValueError(f"{where}: it is damaged ({type(error).__name__}: {error}); copy it again") from error
+
+
+def _scan(data: bytes) -> int:
+    """Reads every instruction before any is followed; where the pickle ends."""
+    file, puts = BytesIO(data), 0
+    while code := file.read(1):
+        position, opcode = file.tell() - 1, OPCODES.get(code.decode("latin1"))
+        if opcode is None:
+            raise Refusal(f"there is no instruction {code!r}, as at byte {position}; give a pickle that is whole")
+        name, argument = opcode.name, None
+        if name == "STRING":
+            file.readline()  # Python 2's need not be ASCII, as pickletools would have it
+        elif opcode.arg is not None:
+            argument = opcode.arg.reader(file)
+        if name in REFUSED:
+            raise Refusal(f"instruction {name} at byte {position} makes an object of a class; {ADVICE}")
+        if name in OUT_OF_BAND:
+            raise Refusal(f"instruction {name} at byte {position} wants data that is not in the file; {ADVICE}")
+        if name in ("PUT", "BINPUT", "LONG_BINPUT"):
+            puts += 1
+            if not 0 <= int(argument or 0) <= puts:  # a huge one would claim as much memory; Python 2 counts from 1
+                raise Refusal(f"instruction {name} at byte {position} wants {argument} places; copy it again")
+        if name == "STOP":
+            return position + 1
+    raise Refusal("it has no end; copy it again")
+
+
+class _Notes(pickle.Unpickler):
+    """Answers every name that a pickle asks for with a stand-in, or refuses it."""
+
+    def find_class(self, module: str, name: str) -> Stand:
+        kind = STAND_INS.get((module.replace("numpy._core", "numpy.core"), name))
+        if kind is None:
+            raise Refusal(f"it asks for {module}.{name}, which is no array, number or container; {ADVICE}")
+        return kind(f"{module}.{name}")
+
+
+class _Plain:
+    """Turns notes into values, each object once."""
+
+    def __init__(self) -> None:
+        self._done: dict[int, Any] = {}
+        self._under_way: set[int] = set()
+
+    def of(self, found: Any) -> Any:
+        if isinstance(found, PLAIN):
+            return found
+        if id(found) in self._under_way:
+            raise Refusal("it holds a container that contains itself; save plain lists and dicts")
+        if id(found) not in self._done:
+            self._under_way.add(id(found))
+            self._done[id(found)] = self._new(found)
+            self._under_way.remove(id(found))
+        return self._done[id(found)]
+
+    def _new(self, found: Any) -> Any:
+        match found:
+            case list():
+                return [self.of(x) for x in found]
+            case tuple():
+                return tuple(self.of(x) for x in found)
+            case dict():
+                if not all(isinstance(key, PLAIN) for key in found):
+                    raise Refusal(f"it holds a dict whose keys are no words or numbers; {ADVICE}")
+                return {key: self.of(x) for key, x in found.items()}
+            case bytearray():
+                return bytes(found)
+            case Stand():
+                return found.value(self.of)
+        raise Refusal(f"it holds a {type(found).__name__}; {ADVICE}")
