@@ -123,7 +123,7 @@ class D4RLEnv(gymnasium.Env[np.ndarray, np.ndarray]):
         return self._observe(), {"success": False}
 
     def step(self, action: np.ndarray) -> tuple[np.ndarray, float, bool, bool, dict]:
-        """One control step of `frame_skip` physics steps. Raises `ValueError` for an action of another shape or without numbers."""
+        """One control step of `frame_skip` physics steps. Raises `ValueError` for an action that is not `(A,)` numbers."""
         action = np.asarray(action, np.float64)
         if action.shape != self.action_space.shape or np.isnan(action @ action):
             raise ValueError(f"action of {self.task.name} is {action}; give {self.task.action_dim} numbers in -1..1")
