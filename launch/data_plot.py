@@ -51,7 +51,7 @@ def draw(source: Source, path: Path) -> None:
         _histogram(grid[0, 1], scan.lengths, success, "Length of an episode", "env steps", whole=True)
         limit = source.task.max_steps if source.task is not None else None
         if limit is not None:
-            grid[0, 1].axvline(limit, color=INK, lw=1, ls=(0, (4, 3)), alpha=0.7, label=f"the task's limit, {limit}")
+            grid[0, 1].axvline(limit, color=INK, lw=1, ls=(0, (4, 3)), alpha=0.7, label=f"the task's limit, {limit:,}")
             grid[0, 1].legend(frameon=False)
         _actions(figure, grid[1, 0], dataset.columns["action"])
         _coverage(figure, grid[1, 1], source)
@@ -66,23 +66,23 @@ def _returns(axes: Axes, source: Source, scan: Scan, success: np.ndarray) -> Non
 
 
 def _histogram(axes: Axes, x: np.ndarray, success: np.ndarray, title: str, unit: str, whole: bool = False) -> None:
-    low, high = float(x.min()), float(x.max())
-    bins = min(BINS, 2 * len(x))
-    edges = np.linspace(low, high, bins + 1) if low < high else np.array([low - 0.5, low + 0.5])
-    if whole and low < high:  # bins of whole numbers of steps
+    """Episodes by a number of theirs; `whole` numbers have bins of whole numbers."""
+    low, high, bins = float(x.min()), float(x.max()), min(BINS, 2 * len(x))
+    edges = np.linspace(low, high, bins + 1)
+    if low == high:
+        room = max(1.0, 0.05 * abs(low))
+        edges = low + room * np.array([-0.1, 0.1])
+        axes.set_xlim(low - room, low + room)
+    elif whole:
         step = max(1, round((high - low) / bins))
         edges = np.arange(low - 0.5, high + step + 0.5, step)
     groups = [(x[success], WON, "success"), (x[~success], LOST, "no success")]
-    drawn = [group for group in groups if len(group[0])]
-    values, colours, labels = zip(*drawn, strict=True)
-    axes.hist(
-        values,
-        edges.tolist(),
-        stacked=True,
-        color=colours,
-        label=[f"{n} ({len(v)})" for v, n in zip(values, labels, strict=True)],
-    )
+    values, colours, names = zip(*[group for group in groups if len(group[0])], strict=True)
+    labels = [f"{name} ({len(each):,})" for each, name in zip(values, names, strict=True)]
+    axes.hist(values, edges.tolist(), stacked=True, color=colours, label=labels)
     axes.set(title=title, xlabel=unit, ylabel="episodes")
+    axes.set_ylim(top=1.25 * axes.get_ylim()[1])  # room for the legend
+    axes.ticklabel_format(axis="x", useOffset=False)
     axes.yaxis.set_major_locator(MaxNLocator(integer=True))
     axes.legend(frameon=False)
 
@@ -99,6 +99,7 @@ def _actions(figure: Figure, axes: Axes, action: np.ndarray) -> None:
     for edge in (-1.0, 1.0):
         axes.axhline(edge, color=LOST, lw=1, ls=(0, (4, 3)))
     axes.set(title="Actions, by dimension", xlabel="dimension", ylabel="action (the box is ±1)")
+    axes.set_ylim(-1.05 * reach, 1.05 * reach)
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes.grid(visible=False)
 
