@@ -3,7 +3,6 @@
 import statistics
 import time
 from collections.abc import Callable
-from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -17,9 +16,6 @@ from agent.methods import find_method
 from agent.replay.mixture import draw
 from agent.types import Batch, Nets, Normalizer
 from agent.update import train
-from robot_env.arm import ArmCommand
-from robot_env.make import make_env
-from robot_env.tasks import find_task
 
 OBS, ACT, ROWS = 17, 6, 100_000  # HalfCheetah's shapes, and a replay that does not fit a cache
 MATMUL = 2048  # side of the square product that stands for the machine's ceiling; larger ones are slower
@@ -86,54 +82,6 @@ def flops(method: str, networks: Networks, batch: int = 256, utd: int = 4, actio
     penalty = batch * e * 3 * (2.0 * obs_half + many * 2.0 * rest)
     target = batch * m * (2.0 * obs_half + actions * 2.0 * rest)
     return penalty + target + 2 * batch * actor + follow(batch)
-
-
-def sim(repeats: int = 5, steps: int = 400) -> dict[str, Any]:
-    """Control steps per second of the twin on this process: physics alone, with the environment, and with cameras."""
-    rows = [{"what": "arm, 2 ms", **_rate(lambda: _arm_steps(steps, 0.002), steps, repeats)}]
-    rows.append({"what": "arm, 1 ms", **_rate(lambda: _arm_steps(steps, 0.001), steps, repeats)})
-    rows.append({"what": "environment, resets included", **_rate(lambda: _env_steps(steps, ()), steps, repeats)})
-    few = max(steps // 4, 50)
-    try:
-        cameras = ("wrist_1", "wrist_2")
-        rows.append(
-            {"what": "environment, both wrist cameras", **_rate(lambda: _env_steps(few, cameras), few, repeats)}
-        )
-    except RuntimeError as error:
-        rows.append({"what": "environment, both wrist cameras", "steps_per_s": 0.0, "min": 0.0, "max": str(error)})
-    return {"task": "peg_insertion", "cores_used": "one, and what the renderer takes", "control_steps": rows}
-
-
-def _arm_steps(steps: int, timestep_s: float) -> float:
-    env = make_env("peg_insertion", timestep_s=timestep_s)
-    env.reset(seed=0)
-    arm, pose = env.arm, env.arm.read().tcp_pose
-    start_s = time.perf_counter()
-    for _ in range(steps):
-        arm.send(ArmCommand(pose))
-    seconds = time.perf_counter() - start_s
-    env.close()
-    return seconds
-
-
-def _env_steps(steps: int, cameras: tuple[str, ...]) -> float:
-    env = make_env(replace(find_task("peg_insertion"), cameras=cameras))
-    rng = np.random.default_rng(0)
-    env.reset(seed=0)
-    start_s = time.perf_counter()
-    for i in range(steps):
-        _, _, terminated, truncated, _ = env.step(rng.uniform(-1, 1, 6))
-        if terminated or truncated:
-            env.reset(seed=i)
-    seconds = time.perf_counter() - start_s
-    env.close()
-    return seconds
-
-
-def _rate(run: Callable[[], float], steps: int, repeats: int) -> dict[str, float]:
-    run()
-    rates = sorted(steps / run() for _ in range(repeats))
-    return {"steps_per_s": round(statistics.median(rates), 1), "min": round(rates[0], 1), "max": round(rates[-1], 1)}
 
 
 def _seconds(run: Callable[[], Any]) -> float:

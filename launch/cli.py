@@ -5,15 +5,17 @@ import signal
 import sys
 from dataclasses import replace
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import tyro
 from rich.table import Table
 
 from agent.replay.dataset import Dataset
 from launch import bench as benches
-from launch import bench_memory, bench_outage, bench_wire, catalogue, cli_remote
+from launch import bench_memory, bench_outage, bench_sim, bench_wire, catalogue, cli_remote
+from launch import twins as fidelity
 from launch.evaluate import MODES
+from launch.experiments import experiment_names
 from launch.finetune import finetune_stage
 from launch.options import (
     COLLECT,
@@ -28,6 +30,8 @@ from launch.options import (
     Json,
     Out,
     Resume,
+    experiment_recipe,
+    named_file,
     show_curve,
     with_bridge_settings,
 )
@@ -182,18 +186,30 @@ def _rehearse(
 
 @app.command
 def run(
-    recipe: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="RECIPE")],
+    what: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="NAME|RECIPE")],
     out: Out,
+    data: Path | None = None,
+    preset: str | None = None,
+    seed: int | None = None,
     resume: Resume = False,
     in_process: InProcess = False,
     json: Json = False,
 ) -> None:
-    """Repeat a run from the recipe.json that it saved.
+    """Run a whole experiment by its name, or repeat a run from the recipe.json that it saved.
 
     Args:
-        recipe: The recipe.json of a run.
+        what: `adroit-door`: from human demonstrations to WSRL. `hopper-replay`: from an agent's replay to WSRL. Or the
+            recipe.json of a run.
+        data: Of an experiment: the file that it starts from.
+        preset: Of an experiment: which numbers; by default those for two cores.
+        seed: Of an experiment.
     """
-    loaded: Recipe = read_recipe(recipe)
+    if what in experiment_names():
+        _experiment(experiment_recipe(what, data, preset, seed), out, resume, json, in_process)
+        return
+    if (data, preset, seed) != (None, None, None):
+        raise ValueError("segue run RECIPE: the file says its data, preset and seed; leave these options out")
+    loaded: Recipe = read_recipe(named_file(what))
     match loaded:
         case CollectRecipe():
             collect(out, loaded, resume, json)
@@ -203,6 +219,15 @@ def run(
             _finetune(loaded, out, resume, json, in_process)
         case RehearseRecipe():
             _rehearse(loaded, out, resume, json, in_process)
+        case _:
+            _experiment(loaded, out, resume, json, in_process)
+
+
+def _experiment(recipe: Any, out: Path, resume: bool, json: bool, in_process: bool) -> None:
+    module = sys.modules[type(recipe).__module__]
+    with progress_bar() as progress:
+        result = module.run(recipe, out, progress, resume, in_process)
+    show(json, result)
 
 
 @app.command
@@ -218,6 +243,26 @@ def tasks(json: Json = False) -> None:
 
 
 @app.command
+def twins(
+    what: Annotated[Literal["verify"], tyro.conf.Positional],
+    data: Path,
+    episodes: int = fidelity.EPISODES,
+    json: Json = False,
+) -> None:
+    """How true the simulated twins are to where D4RL's data comes from.
+
+    Args:
+        what: `verify`: replay human demonstrations on the door, and let DAPG's experts act on pen and door.
+        data: Folder of DAPG's demonstrations and policies.
+        episodes: How many each expert plays; its mean's standard error is told.
+    """
+    found = fidelity.verify(data, episodes)
+    show(json, found)
+    if not found["ok"]:
+        sys.exit(EXIT_FAILED)
+
+
+@app.command
 def bench(
     what: Annotated[Literal["update", "sim", "wire", "memory", "outage"], tyro.conf.Positional],
     repeats: int = 5,
@@ -226,14 +271,14 @@ def bench(
     """Measure speed beside its ceiling.
 
     Args:
-        what: `update`: gradient steps per second and GFLOP/s. `sim`: control steps per second of the twin. `wire`: transitions
+        what: `update`: gradient steps per second and GFLOP/s. `sim`: control steps per second of the twins. `wire`: transitions
             per second from actor to learner, and how late parameters come. `memory`: what both hold while 200,000 transitions
             come. `outage`: whether an actor holds its rate while the learner is away for a minute.
         repeats: Measurements of each figure; the median is shown.
     """
     if repeats < 1:
         raise ValueError(f"--repeats {repeats}: give at least 1")
-    measures = {"update": benches.update, "sim": benches.sim, "wire": bench_wire.wire}
+    measures = {"update": benches.update, "sim": bench_sim.sim, "wire": bench_wire.wire}
     measures |= {"memory": bench_memory.memory, "outage": bench_outage.outage}
     show(json, measures[what](repeats))
 

@@ -8,7 +8,7 @@ from typing import Any, Protocol
 import jax
 import numpy as np
 
-from agent.policy import SAMPLE, Policy
+from agent.policy import MODE, SAMPLE, Policy
 from agent.replay.dataset import Dataset
 from agent.replay.journal_info import DatasetInfo
 from launch.actor import episode_seed, operator_of
@@ -74,11 +74,11 @@ class ExpertHand:
 
 
 class PolicyHand:
-    """A learned policy, sampled."""
+    """A learned policy, sampled or by its mode."""
 
-    def __init__(self, folder: Path, seed: int) -> None:
+    def __init__(self, folder: Path, noise: bool, seed: int) -> None:
         self._now, nets, self.meta = load_policy(folder)
-        self._policy = Policy(nets, SAMPLE, jax.random.key(seed))
+        self._policy = Policy(nets, SAMPLE if noise else MODE, jax.random.key(seed))
 
     def begin(self, env: Environment, episode: int, rng: np.random.Generator) -> None:
         self._step = 0
@@ -168,13 +168,16 @@ def _hand(task: AnyTask, recipe: Collect, seed: int) -> tuple[Hand, str]:
             kind = "sampled" if recipe.noise else "deterministic"
             return ExpertHand(path, recipe.noise), f"expert {path.name} in the twin, {kind}" + end
         case "policy":
-            hand = PolicyHand(Path(str(recipe.source)), seed)
+            hand = PolicyHand(Path(str(recipe.source)), recipe.noise, seed)
             if hand.meta["task"] != task.name:
                 raise ValueError(
                     f"--collect.source {recipe.source}: its policy is of task {hand.meta['task']!r}, not {task.name!r}; "
                     "give one of this task"
                 )
-            words = f"policy of {recipe.source} ({hand.meta['method']}, {hand.meta['version']} updates), sampled, in the twin"
+            how = "sampled" if recipe.noise else "by its mode"
+            words = (
+                f"policy of {recipe.source} ({hand.meta['method']}, {hand.meta['version']} updates), {how}, in the twin"
+            )
             return hand, words + end
 
 

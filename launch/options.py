@@ -8,6 +8,7 @@ from typing import Annotated, Any
 import tyro
 
 from launch.evaluate import MODES
+from launch.experiments import experiment_names, find_experiment
 from launch.recipes import CollectRecipe, FinetuneRecipe, PretrainRecipe
 from launch.rehearse import PRESETS
 from launch.runs import read_lines
@@ -44,6 +45,26 @@ def with_bridge_settings(recipe: FinetuneRecipe) -> FinetuneRecipe:
         return recipe
     settings = {**QUICK.online.bridge_settings, **online.bridge_settings}
     return replace(recipe, online=replace(online, bridge_settings=settings))
+
+
+def experiment_recipe(name: str, data: Path | None, preset: str | None, seed: int | None) -> Any:
+    """The recipe of an experiment's preset. Raises `ValueError` for an unknown preset."""
+    presets = find_experiment(name).PRESETS
+    chosen = next(iter(presets)) if preset is None else preset
+    if chosen not in presets:
+        raise ValueError(f"--preset {chosen}: experiment {name!r} has {', '.join(presets)}; choose one")
+    given = {"data": None if data is None else str(data), "seed": seed}
+    return replace(presets[chosen], **{option: value for option, value in given.items() if value is not None})
+
+
+def named_file(what: str) -> Path:
+    """The recipe file that is meant. Raises `ValueError` where it is neither a file nor an experiment."""
+    if not Path(what).exists():
+        names = ", ".join(experiment_names())
+        raise ValueError(
+            f"segue run {what}: it is no file and no experiment; give the recipe.json of a run, or {names}"
+        )
+    return Path(what)
 
 
 def said(score: Mapping[str, Any]) -> str:

@@ -6,6 +6,7 @@ from typing import Any, TypeVar
 
 import cattrs
 
+from launch.experiments import experiment_names, find_experiment
 from launch.recipes import CollectRecipe, FinetuneRecipe, PretrainRecipe, RehearseRecipe
 
 RECIPES = {
@@ -14,7 +15,7 @@ RECIPES = {
     "finetune": FinetuneRecipe,
     "rehearse": RehearseRecipe,
 }
-Recipe = CollectRecipe | PretrainRecipe | FinetuneRecipe | RehearseRecipe
+Recipe = Any  # one of these, or an experiment's
 
 T = TypeVar("T")
 _converter = cattrs.Converter(forbid_extra_keys=True)
@@ -52,7 +53,8 @@ def structure(plain: Any, kind: type[T]) -> T:
 
 def to_json(recipe: Recipe) -> dict[str, Any]:
     """A recipe as plain JSON, with the command it is of."""
-    command = next(name for name, kind in RECIPES.items() if isinstance(recipe, kind))
+    experiment = type(recipe).__module__.rsplit(".", 1)[-1].replace("_", "-")
+    command = next((name for name, kind in RECIPES.items() if isinstance(recipe, kind)), experiment)
     return {"command": command, **to_plain(recipe)}
 
 
@@ -62,7 +64,9 @@ def read_recipe(path: Path) -> Recipe:
         plain = json.loads(path.read_text())
         if not isinstance(plain, dict):
             raise KeyError("command")
-        return _converter.structure({k: v for k, v in plain.items() if k != "command"}, RECIPES[plain["command"]])
+        command = str(plain["command"])
+        kind = find_experiment(command).Recipe if command in experiment_names() else RECIPES[command]
+        return _converter.structure({k: v for k, v in plain.items() if k != "command"}, kind)
     except (OSError, json.JSONDecodeError, UnicodeDecodeError) as error:
         raise ValueError(f"recipe {path}: cannot be read ({error}); give the recipe.json of a run") from error
     except (KeyError, TypeError, AttributeError) as error:

@@ -45,7 +45,7 @@ class Collect:
         transitions: how many at least; the last episode is finished.
         behavior: what acts: the arm's script, uniform random actions, a DAPG expert, or the policy of a run.
         source: the expert's .npz file, or the folder of the run.
-        noise: whether an expert acts with its noise.
+        noise: whether an expert or a policy acts with its noise, or takes its most likely action.
         only_successes: keep the successful episodes only.
         give_up_after: episodes without any success, where only these are kept.
         good_share: of scripted episodes, the share by a mildly noisy script; the rest by a bad one.

@@ -3,7 +3,8 @@
 import pytest
 
 from agent.heads import Networks
-from launch import bench, bench_memory
+from launch import bench, bench_memory, bench_sim
+from sim.d4rl_tasks import d4rl_tasks
 
 
 def test_flops_of_a_step_by_hand():
@@ -17,7 +18,7 @@ def test_flops_of_a_step_by_hand():
 
 
 def test_sim_bench_reports_each_kind():
-    rows = bench.sim(repeats=1, steps=20)["control_steps"]
+    rows = bench_sim.arm(repeats=1, steps=20)["control_steps"]
     assert [row["what"].split(",")[0] for row in rows] == ["arm", "arm", "environment", "environment"]
     assert all(row["steps_per_s"] > 0 for row in rows)
 
@@ -37,3 +38,13 @@ def test_neither_memory_nor_descriptors_grow_while_transitions_come():
     for who in ("learner", "actor"):
         assert last[f"{who}_MB"] - first[f"{who}_MB"] < 20
         assert abs(last[f"{who}_descriptors"] - first[f"{who}_descriptors"]) < 10
+
+
+def test_twins_are_timed_beside_the_library(monkeypatch):
+    envs = bench_sim.library_envs()
+    assert set(envs) < set(d4rl_tasks())
+    monkeypatch.setattr(bench_sim, "library_envs", lambda: {"hopper": envs["hopper"]})
+    (row,) = bench_sim.twins(repeats=1)
+    assert row["task"] == "hopper"
+    assert row["steps_per_s"] > 0
+    assert row["ratio"] == pytest.approx(row["steps_per_s"] / row["library_steps_per_s"], rel=0.02)

@@ -1,11 +1,12 @@
-"""Collected data: mixed in exact shares, whole episodes, the same under a seed."""
+"""Collected data: mixed in exact shares, whole episodes, the same under a seed; by scripts, at random, by an expert."""
 
 import numpy as np
 import pytest
 
-from launch.collect import collect, widened
+from launch.collect import check_collect, collect, widened
 from launch.recipes import Collect
-from robot_env.tasks import find_task
+from launch.tasks import find_task, info_of
+from tests.d4rl_data import demonstration_data
 
 TASK = find_task("peg_insertion")
 
@@ -43,3 +44,51 @@ def test_the_wider_box_is_wider_across_and_as_high():
 def test_what_makes_no_sense_is_refused(settings):
     with pytest.raises(ValueError, match=f"collect: {next(iter(settings))} is"):
         Collect(**settings)
+
+
+DOOR = find_task("door-binary")
+
+
+def test_random_actions_on_a_simulated_task_are_recorded_with_raw_rewards():
+    data = collect(DOOR, Collect(transitions=250, behavior="random"), 3)
+    assert [e.stop - e.start for e in data.episodes] == [200, 200]
+    assert set(data.columns["reward"]) == {-1.0}
+    assert (data.info.reward_scale, data.info.reward_shift) == (1.0, 0.0)
+    assert data.info.truncation_value == pytest.approx(-100.0)
+    action = data.columns["action"]
+    assert np.abs(action).max() <= 1.0
+    assert abs(action.mean()) < 0.02
+    assert action.std() == pytest.approx(3**-0.5, abs=0.01)
+    assert "random" in data.info.provenance
+    trained = data.under(info_of(DOOR, ""))
+    assert set(trained.columns["reward"]) == {-5.0}
+    assert trained.batch().mc_return[0] == pytest.approx(-500.0, rel=1e-4)
+
+
+def test_an_expert_opens_the_door_and_only_successes_are_kept():
+    source = str(demonstration_data() / "dapg_expert_policy_door.npz")
+    data = collect(DOOR, Collect(transitions=150, behavior="expert", source=source, only_successes=True), 0)
+    assert data.success_rate() == 1.0
+    end = [e.stop - 1 for e in data.episodes]
+    np.testing.assert_array_equal(np.flatnonzero(data.columns["terminated"]), end)
+    np.testing.assert_array_equal(np.flatnonzero(data.columns["reward"] == 0.0), end)
+    assert "successful of" in data.info.provenance
+
+
+def test_the_last_episode_is_whole_and_success_is_never_found_by_chance():
+    with pytest.raises(ValueError, match="no success in 2 episodes of 'door-binary'"):
+        collect(DOOR, Collect(transitions=10, behavior="random", only_successes=True, give_up_after=2), 0)
+
+
+@pytest.mark.parametrize(
+    ("task", "settings", "words"),
+    [
+        ("hopper", {}, "collected with random, expert or policy"),
+        ("peg_insertion", {"behavior": "random"}, "collected with scripted"),
+        ("hopper", {"behavior": "policy"}, "collect.source None"),
+        ("hopper", {"behavior": "random", "source": "x"}, "collect.source x"),
+    ],
+)
+def test_what_cannot_be_collected_so_is_refused(task, settings, words):
+    with pytest.raises(ValueError, match=words):
+        check_collect(find_task(task), Collect(**settings))

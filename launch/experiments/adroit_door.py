@@ -1,0 +1,155 @@
+"""Adroit door-binary from 25 human demonstrations: behaviour cloning, binary data, Cal-QL, WSRL.
+
+The data are made as AWAC's, which WSRL and SOAR start from: the demonstrations that succeed, and what succeeds of a policy
+cloned from all of them; each cut at its first success.
+"""
+
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from rich.progress import Progress
+
+from agent.heads import Networks
+from agent.replay.dataset import Dataset
+from launch.data_edit import merged, noted, relabelled
+from launch.data_tools import open_source
+from launch.experiment_parts import scored, write_once
+from launch.finetune import finetune_stage
+from launch.recipe_files import to_json
+from launch.recipes import (
+    Collect,
+    CollectRecipe,
+    Evaluation,
+    FinetuneRecipe,
+    Learning,
+    Offline,
+    Online,
+    PretrainRecipe,
+    check_seed,
+)
+from launch.runs import prepare, write_json
+from launch.stages import collect_stage, pretrain_stage
+
+TASK = "door-binary"
+FINGERS = slice(5, 27)  # their joints in the observation
+PAPERS = {"WSRL": 0.8, "SOAR": 1.0, "Cal-QL": 0.19}  # success after 400,000 steps, SOAR's table
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """What `segue run adroit-door` does.
+
+    Attributes:
+        data: the demonstrations, D4RL's HDF5 or an .npz of the same arrays, with the dense task's observations.
+        preset: which preset the numbers are from.
+        seed: of everything.
+        cloning_learning, cloning: the policy that is cloned from all demonstrations.
+        collect: its successes.
+        learning, offline, online, evaluation: as in `RehearseRecipe`.
+    """
+
+    data: str | None = None
+    preset: str = "scaled"
+    seed: int = 0
+    cloning_learning: Learning = field(default_factory=Learning)
+    cloning: Offline = field(default_factory=lambda: Offline("bc"))
+    collect: Collect = field(default_factory=Collect)
+    learning: Learning = field(default_factory=Learning)
+    offline: Offline = field(default_factory=Offline)
+    online: Online = field(default_factory=Online)
+    evaluation: Evaluation = field(default_factory=Evaluation)
+
+    def __post_init__(self) -> None:
+        check_seed(self.seed)
+
+
+# WSRL, appendix C and I, and its public code (Adroit): for a GPU.
+PAPER = Recipe(
+    preset="paper",
+    cloning_learning=Learning(Networks((256, 256), (256, 256), critics=2)),
+    cloning=Offline("bc", updates=2_000),
+    # As many as AWAC made; the share that succeeds differs with the clone.
+    collect=Collect(transitions=50_000, behavior="policy", only_successes=True),
+    learning=Learning(Networks((512, 512), (512, 512, 512)), actor_lr=1e-4, critic_lr=3e-4, temperature_lr=1e-4),
+    offline=Offline(
+        "calql", {"conservative": 1.0, "sampled_actions": 10, "backup_actions": 10}, updates=20_000, batch_size=256
+    ),
+    online=Online(
+        "sac", bridge="warm_up", bridge_settings={"steps": 5_000}, env_steps=400_000, replay_capacity=400_000
+    ),
+    evaluation=Evaluation(trials=20, every_env_steps=10_000),
+)
+# For two cores: smaller networks, fewer of everything.
+SCALED = replace(
+    PAPER,
+    preset="scaled",
+    collect=replace(PAPER.collect, transitions=12_000),
+    learning=replace(PAPER.learning, networks=Networks((256, 256), (256, 256), critics=4)),
+    offline=Offline(
+        "calql", {"conservative": 1.0, "sampled_actions": 4, "backup_actions": 4}, updates=10_000, batch_size=128
+    ),
+    online=replace(PAPER.online, bridge_settings={"steps": 2_000}, env_steps=30_000, batch_size=128, block=50),
+    evaluation=Evaluation(trials=20, every_env_steps=2_500),
+)
+PRESETS = {"scaled": SCALED, "paper": PAPER}
+
+
+def own_rows(dataset: Dataset) -> Dataset:
+    """Without the first row of an episode where it is the last one of the recording before.
+
+    In the DAPG release as arrays, 24 of the 25 demonstrations begin so; a recording's own first row has every finger at 0.
+    """
+    fingers = dataset.columns["obs/state"][:, FINGERS]
+    first = np.zeros(len(dataset), bool)
+    first[[episode.start for episode in dataset.episodes]] = True
+    foreign = first & (np.abs(fingers).max(axis=1) > 0) & (np.abs(np.roll(fingers, -1, axis=0)).max(axis=1) == 0)
+    return noted(
+        dataset.rows(~foreign), f"{foreign.sum()} first rows that belong to the recording before were left out."
+    )
+
+
+def run(
+    recipe: Recipe, out: Path, progress: Progress, resume: bool = False, in_process: bool = False
+) -> dict[str, Any]:
+    """All stages into `out`; returns what `result.json` holds."""
+    if recipe.data is None:
+        raise ValueError("segue run adroit-door: starts from human demonstrations; give them with --data FILE")
+    demonstrations = relabelled(own_rows(open_source(Path(recipe.data), "d4rl", "door").dataset), TASK)
+    prepare(out, to_json(recipe), resume)
+    write_once(demonstrations, out / "demonstrations")
+    seed, clone = recipe.seed, out / "clone"
+    pretrain_stage(
+        PretrainRecipe(str(out / "demonstrations"), TASK, seed, recipe.cloning_learning, recipe.cloning),
+        clone,
+        progress,
+        resume,
+    )
+    collect = replace(recipe.collect, source=str(clone))
+    collect_stage(CollectRecipe(TASK, seed, collect), out / "rollouts", progress, resume)
+    successes = relabelled(Dataset.load(out / "demonstrations"), TASK, only_successes=True)
+    write_once(merged([successes, Dataset.load(out / "rollouts")], ["demonstrations", "rollouts"]), out / "data")
+    pretrain = PretrainRecipe(str(out / "data"), TASK, seed, recipe.learning, recipe.offline)
+    pretrain_stage(pretrain, out / "pretrain", progress, resume)
+    finetune = FinetuneRecipe(
+        checkpoint=str(out / "pretrain"),
+        task=TASK,
+        seed=seed,
+        learning=recipe.learning,
+        online=recipe.online,
+        evaluation=recipe.evaluation,
+    )
+    finetune_stage(finetune, out / "wsrl", progress, resume, in_process)
+    data = Dataset.load(out / "data")
+    result = {
+        "experiment": "adroit-door",
+        "preset": recipe.preset,
+        "seed": seed,
+        "task": TASK,
+        "papers_after_400000_steps": PAPERS,
+        "data": {"transitions": len(data), "episodes": len(data.episodes), "provenance": data.info.provenance},
+        **scored(out / "wsrl"),
+    }
+    write_json(out / "result.json", result)
+    return result

@@ -1,0 +1,65 @@
+"""Every task through the one place that knows both kinds."""
+
+import numpy as np
+import pytest
+
+from launch.build import journal_info, networks_of, obs_shapes_of
+from launch.recipes import Learning
+from launch.tasks import find_task, info_of, make_env, normalized_score, offset_of, spaces_of, task_names, trial_starts
+from robot_env.tasks import Task
+
+NAMES = task_names()
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_task_says_what_a_run_needs(name):
+    task = find_task(name)
+    observed, action = spaces_of(task)
+    assert task.name == name
+    assert action.shape == (task.action_dim,)
+    info = info_of(task, "made up")
+    assert (info.task, info.discount, info.provenance) == (name, task.discount, "made up")
+    assert info.reward
+    assert info.truncation_value == task.truncation_value <= 0.0
+    layout = journal_info(task, "").layout
+    assert {key: shape for key, (_, shape) in layout.obs.items()} == {key: s.shape for key, s in observed.items()}
+    assert networks_of(task, Learning()).action_dim == task.action_dim
+    assert obs_shapes_of(task) == {"state": observed["state"].shape}
+    starts = trial_starts(task, 3)
+    assert [s.seed for s in starts] == [s.seed for s in trial_starts(task, 5)[:3]]
+    assert len({s.seed for s in starts}) == 3
+
+
+@pytest.mark.parametrize("name", ["peg_insertion", "door-binary", "antmaze-umaze", "kitchen-partial", "hopper"])
+def test_environments_of_both_kinds_speak_alike(name):
+    task = find_task(name)
+    env = make_env(task)
+    start = trial_starts(task, 1)[0]
+    first = env.reset(seed=start.seed, options=dict(start.options))[0]
+    again = env.reset(seed=start.seed, options=dict(start.options))[0]
+    np.testing.assert_array_equal(first["state"], again["state"])
+    obs, reward, terminated, truncated, info = env.step(np.zeros(task.action_dim))
+    assert obs["state"].shape == spaces_of(task)[0]["state"].shape
+    assert {"succeed", "raw_reward", "requested_action", "executed_action"} <= set(info)
+    assert not terminated
+    assert not truncated
+    assert np.isfinite(reward)
+    assert (offset_of(task, obs) is None) == (not isinstance(task, Task))
+    env.close()
+
+
+def test_only_d4rl_s_tasks_have_a_normalised_score():
+    assert normalized_score(find_task("peg_insertion"), 1.0, True) is None
+    assert normalized_score(find_task("hopper"), 3234.3, False) == pytest.approx(100.0)
+    assert normalized_score(find_task("door-binary"), -199.0, True) == 100.0
+    assert normalized_score(find_task("kitchen-partial"), 3.0, False) == 75.0
+
+
+def test_a_simulated_task_has_no_other_arm():
+    with pytest.raises(ValueError, match="'franky': task 'hopper' is simulated only"):
+        make_env(find_task("hopper"), "franky")
+
+
+def test_an_unknown_task_is_refused_with_all_names():
+    with pytest.raises(ValueError, match=r"'hoper' is unknown; choose one of peg_insertion, .*hopper"):
+        find_task("hoper")
