@@ -188,3 +188,19 @@ def test_the_human_door_demonstrations_have_no_error(tmp_path):
     assert "up to 1.366" in said[0].what
     assert "longer than task 'door' lasts (200 steps), up to 299" in said[1].what
     assert source.dataset.success_rate() == 7 / 25
+
+
+def test_rewards_that_a_dense_task_does_not_give_are_found():
+    sparse = walk(DOOR, [20, 30], [0])
+    as_door = replace(sparse, info=raw_info("door")[0])
+    assert "every reward is -1 or 0, as of a sparse task" in found(as_door, "as of a sparse task", "warning").what
+    # A kitchen's rewards are whole numbers, and may be shifted for training.
+    state, rng = np.zeros((40, 60)), np.random.default_rng(0)
+    ends = np.arange(40) == 39
+    columns = ({"state": state}, {"state": state}, rng.uniform(-0.9, 0.9, (40, 9)))
+    for shift, errors in ((0.0, 0), (-4.0, 1)):
+        reward = np.repeat([0.0, 1.0], 20) + shift
+        kitchen = Dataset.of(raw_info("kitchen-mixed")[0], *columns, reward, np.zeros(40, bool), ends)
+        said = [f.what for f in check(Source(kitchen, find_task("kitchen-mixed"))) if f.severity == "error"]
+        assert len(said) == errors
+        assert all("in another scale" in what for what in said)
