@@ -78,6 +78,7 @@ def test_rows_are_those_of_d4rls_own_data(ends, has_timeouts, max_steps):
         )
     ]
     assert found == expected
+    assert (c["next_obs/state"] == c["obs/state"])[c["terminated"]].all()  # never that of the episode after it
     ends_here = c["terminated"] | c["truncated"]
     follows = (c["next_obs/state"][:-1] == c["obs/state"][1:]).all(axis=1)
     assert (follows | ends_here[:-1]).all()  # an episode goes on only where the next row is what follows
@@ -100,10 +101,19 @@ def test_a_time_limit_of_the_task_stands_in_for_timeouts(tmp_path):
     data = read(path, INFO, 4)
     assert [(e.start, e.stop) for e in data.episodes] == [(0, 3), (3, 7), (7, 10)]
     assert data.columns["reward"].tolist() == [0, 1, 2, 4, 5, 6, 7, 8, 9, 10]
+    assert data.columns["truncated"].nonzero()[0].tolist() == [2, 9]  # a terminal in the last step allowed is only that
     assert "after 4 steps, the task's limit" in data.info.provenance
     endless = read(path, INFO, None)
     assert [(e.start, e.stop) for e in endless.episodes] == [(0, 8), (8, 11)]
     assert "at terminals only" in endless.info.provenance
+
+
+def test_a_time_limit_counts_from_where_an_episode_was_cut(tmp_path):
+    following = plain()["observations"] + 1
+    following[1] = 77.0
+    a = plain(timeouts=None, terminals=np.zeros(10, bool), next_observations=following)
+    data = read(as_file(tmp_path / "data.hdf5", a), INFO, 4)
+    assert [(e.start, e.stop) for e in data.episodes] == [(0, 2), (2, 6), (6, 10)]
 
 
 def test_a_terminal_at_the_time_limit_stays_what_the_file_says(tmp_path):
@@ -121,6 +131,16 @@ def test_next_observations_tell_where_an_episode_was_cut(tmp_path):
     assert data.columns["truncated"].nonzero()[0].tolist() == [5, 6, 9]
     assert data.columns["next_obs/state"][5].tolist() == [77.0, 77.0]
     assert "2 episodes were cut" in data.info.provenance
+
+
+def test_a_number_that_is_none_is_no_cut(tmp_path):
+    """It is for `segue data validate` to find."""
+    a = plain(timeouts=np.arange(10) == 9)
+    a["observations"][6] = np.nan
+    following = np.concatenate([a["observations"][1:], a["observations"][-1:]])
+    data = read(as_file(tmp_path / "data.hdf5", {**a, "next_observations": following}), INFO, None)
+    assert data.columns["truncated"].nonzero()[0].tolist() == [9]
+    assert np.isnan(data.columns["obs/state"][6]).all()
 
 
 def test_success_counts_from_then_on_within_its_episode(tmp_path):

@@ -19,7 +19,11 @@ from agent.replay.dataset import Dataset
 from launch.formats.minari_format import read, write
 from tests.launch.formats.samples import INFO, dataset, datasets, refused, there_and_back
 
-NESTED = {"arm/joints": ("<f8", (3,)), "arm/force": ("<f4", (2,)), "front": ("|u1", (4, 4, 3))}
+NESTED = {
+    "arm/joints": ("<f8", (3,)),
+    "arm/force": ("<f4", (2,)),
+    "front": ("|u1", (32, 32, 3)),
+}  # from 32 on, Minari takes it for a picture
 
 
 class Counter(gymnasium.Env):
@@ -243,6 +247,14 @@ def _samples(space):
         return tuple(_samples(x) for x in space)
     samples = [space.sample() for _ in range(3)]
     return samples if isinstance(space, spaces.Text) else np.stack(samples)
+
+
+def test_an_episode_whose_end_is_not_marked_was_cut_there(written):
+    with h5py.File(written / "data" / "main_data.hdf5", "a") as file:
+        file["episode_0/truncations"][:] = False
+    data = read(written, INFO, None)
+    assert data.columns["truncated"].tolist() == [False, False, True, False, False]
+    assert [(e.start, e.stop) for e in data.episodes] == [(0, 3), (3, 5)]
 
 
 def test_episodes_that_are_not_alike_are_refused(tmp_path):
