@@ -44,6 +44,23 @@ def test_good_data_raises_no_alarm(lengths, seed):
     assert said == []
 
 
+def test_episodes_that_last_as_long_as_the_task_raise_no_alarm():
+    for wins in (WINS, [0, 1, 2, 3]):  # success on the very last step is no time limit
+        assert check(Source(walk(PEG, LENGTHS, wins), find_task(PEG))) == []
+
+
+def test_a_short_episode_may_keep_an_action_at_its_edge():
+    dataset = walk(PEG, [10, 45], [0])
+    said = check(Source(changed("action", (slice(0, 10), 3), 1.0, dataset), find_task(PEG)))
+    assert not [finding for finding in said if "edge" in finding.what]
+
+
+def test_a_number_that_is_none_on_both_sides_joins_them():
+    dataset = changed("next_obs/state", (24, 0), np.nan, changed("obs/state", (25, 0), np.nan))
+    said = [finding.what for finding in check(Source(dataset, find_task(PEG)))]
+    assert not [what for what in said if "follows" in what]
+
+
 def test_every_finding_says_where_it_is_first():
     finding = found(changed("obs/state", (25, 3), np.nan), "obs/state is not finite", "error")
     assert (finding.count, finding.episode, finding.row) == (1, 1, 25)
@@ -194,6 +211,7 @@ def test_rewards_that_a_dense_task_does_not_give_are_found():
     sparse = walk(DOOR, [20, 30], [0])
     as_door = replace(sparse, info=raw_info("door")[0])
     assert "every reward is -1 or 0, as of a sparse task" in found(as_door, "as of a sparse task", "warning").what
+    assert not [f for f in check(Source(as_door, find_task("door"))) if f.severity == "error"]
     # A kitchen's rewards are whole numbers, and may be shifted for training.
     state, rng = np.zeros((40, 60)), np.random.default_rng(0)
     ends = np.arange(40) == 39

@@ -91,8 +91,8 @@ def test_a_file_of_another_size_is_refused_and_nothing_is_written(file, tmp_path
         bring_in(file, "d4rl", "pen", tmp_path / "out")
     assert sorted(path.name for path in tmp_path.iterdir()) == ["door.hdf5"]
     (tmp_path / "there").mkdir()
-    with pytest.raises(ValueError, match="already there"):
-        bring_in(file, "d4rl", DOOR, tmp_path / "there")
+    with pytest.raises(ValueError, match="already there"):  # before anything is read
+        bring_in(tmp_path / "nothing", "d4rl", DOOR, tmp_path / "there")
 
 
 def test_a_task_of_ones_own_takes_any_size(file, tmp_path):
@@ -138,3 +138,5 @@ def test_discarded_and_unfinished_episodes_are_told_of(tmp_path):
     source = open_journal(tmp_path / "journal")
     assert (len(source.dataset), source.discarded, source.unfinished) == (8, 1, 1)
     assert source.remarks == ["1 discarded episodes were left out", "1 unfinished episodes count as truncated"]
+    Tombstones.discard(tmp_path / "journal", session, 2, "cut off", "someone")
+    assert open_journal(tmp_path / "journal").remarks == ["2 discarded episodes were left out"]
