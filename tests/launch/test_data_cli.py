@@ -84,9 +84,8 @@ def test_info_counts_and_draws(run, journal, tmp_path):
     assert picture.std() > 0.05
 
 
-@pytest.mark.parametrize("name", ["antmaze-umaze", DOOR])
-def test_every_kind_of_data_can_be_drawn(name, tmp_path):
-    task, rng = find_task(name), np.random.default_rng(0)
+def test_every_kind_of_data_can_be_drawn(tmp_path):
+    task, rng = find_task("antmaze-umaze"), np.random.default_rng(0)
     state = rng.standard_normal((9, task.obs_dim))
     action = np.zeros((9, task.action_dim))
     info = walk(PEG, [1]).info
@@ -100,6 +99,8 @@ def test_every_kind_of_data_can_be_drawn(name, tmp_path):
     pictures = {"obs/front": np.zeros((9, 4, 4, 3), np.uint8), "next_obs/front": np.zeros((9, 4, 4, 3), np.uint8)}
     plain = {name: x for name, x in source.dataset.columns.items() if "state" not in name}
     draw(Source(Dataset(info, {**plain, **pictures}), None), tmp_path / "z.png")
+    narrow = {**plain, "obs/height": state[:, :1], "next_obs/height": state[:, :1]}
+    draw(Source(Dataset(info, narrow), None), tmp_path / "n.png")
     with pytest.raises(ValueError, match=r"ends in \.png"):
         draw(source, tmp_path / "x.pdf")
 
