@@ -137,6 +137,14 @@ def test_numbers_of_other_kinds_and_plain_observations(tmp_path):
     assert c["truncated"].tolist() == [False, False, True]
 
 
+def test_an_observation_of_one_number_is_no_stack(tmp_path):
+    held = episodes([2], ["done"])
+    for t in held:
+        t["observations"], t["next_observations"] = np.zeros(1, np.float32), np.ones(1, np.float32)
+    data = read(as_folder(tmp_path / "buffer", held, 5), INFO, None)
+    assert data.columns["obs/state"].shape == (2, 1)
+
+
 def test_nested_observations_are_called_by_their_path(tmp_path):
     held = episodes([2], ["done"])
     for t in held:
