@@ -12,7 +12,7 @@ from rich.table import Table
 
 from agent.replay.dataset import Dataset
 from launch import bench as benches
-from launch import bench_memory, bench_outage, bench_sim, bench_wire, catalogue, cli_remote
+from launch import bench_memory, bench_outage, bench_sim, bench_wire, catalogue, cli_data, cli_remote
 from launch import twins as fidelity
 from launch.evaluate import MODES
 from launch.experiments import experiment_names
@@ -240,6 +240,9 @@ def methods(json: Json = False) -> None:
 def tasks(json: Json = False) -> None:
     """List the tasks with their observations, actions and limits."""
     show(json, catalogue.tasks())
+
+
+app.command(cli_data.data, name="data", help=cli_data.SUMMARY)
 
 
 @app.command

@@ -14,7 +14,7 @@ DEMONSTRATIONS = "adroit_door_human25.npz"
 EXPERTS = {"pen": "dapg_expert_policy_pen.npz", "door": "dapg_expert_policy_door.npz"}
 STARTS = ("qpos", "qvel", "door_body_pos")
 # Where an observation of the door task has what.
-ARM_AND_HAND, FINGERS, DOOR_ANGLE, PALM = slice(0, 27), slice(5, 27), 28, slice(29, 32)
+ARM_AND_HAND, DOOR_ANGLE, PALM = slice(0, 27), 28, slice(29, 32)
 # What is wanted; sensitivity to contact keeps an open-loop replay on another version of MuJoCo from being exact.
 LEAST_CORRELATION, MOST_DIFFERENCE_RAD = 0.95, 0.03
 SCORES = (95.0, 110.0)  # D4RL's expert is 100
@@ -54,16 +54,14 @@ def door_angles(path: Path) -> tuple[np.ndarray, np.ndarray]:
     """
     names = ["observations", "actions", "episode_ends", *(f"init_{name}" for name in STARTS)]
     recording = read_arrays(path, names)
-    ends = recording["episode_ends"]
+    stops = recording["episode_ends"] + 1  # the file has the number of each last row
     recorded, reached = [], []
     env = find_d4rl_task("door").make()
-    for episode, (begin, end) in enumerate(zip([0, *ends[:-1]], ends, strict=True)):
-        # 24 of the 25 begin with the last row of the recording before; their own begins with the fingers straight.
-        begin += int(np.argmax(np.all(recording["observations"][begin:end, FINGERS] == 0.0, axis=1)))
-        seen = recording["observations"][begin:end]
+    for episode, (begin, stop) in enumerate(zip([0, *stops[:-1]], stops, strict=True)):
+        seen = recording["observations"][begin:stop]
         angles = [_begin(env, {name: recording[f"init_{name}"][episode] for name in STARTS}, seen[0])[DOOR_ANGLE]]
         # As recorded: what was seen before each action, so not what the last one led to.
-        angles += [env.step(action)[0][DOOR_ANGLE] for action in recording["actions"][begin : end - 1]]
+        angles += [env.step(action)[0][DOOR_ANGLE] for action in recording["actions"][begin : stop - 1]]
         recorded.append(seen[:, DOOR_ANGLE].max())
         reached.append(max(angles))
     env.close()

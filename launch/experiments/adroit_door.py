@@ -13,7 +13,7 @@ from rich.progress import Progress
 
 from agent.heads import Networks
 from agent.replay.dataset import Dataset
-from launch.data_edit import merged, noted, relabelled
+from launch.data_edit import merged, relabelled
 from launch.data_tools import open_source
 from launch.experiment_parts import scored, write_once
 from launch.finetune import finetune_stage
@@ -33,7 +33,6 @@ from launch.runs import prepare, write_json
 from launch.stages import collect_stage, pretrain_stage
 
 TASK = "door-binary"
-FINGERS = slice(5, 27)  # their joints in the observation
 PAPERS = {"WSRL": 0.8, "SOAR": 1.0, "Cal-QL": 0.19}  # success after 400,000 steps, SOAR's table
 
 
@@ -96,18 +95,13 @@ SCALED = replace(
 PRESETS = {"scaled": SCALED, "paper": PAPER}
 
 
-def own_rows(dataset: Dataset) -> Dataset:
-    """Without the first row of an episode where it is the last one of the recording before.
-
-    In the DAPG release as arrays, 24 of the 25 demonstrations begin so; a recording's own first row has every finger at 0.
-    """
-    fingers = dataset.columns["obs/state"][:, FINGERS]
-    first = np.zeros(len(dataset), bool)
-    first[[episode.start for episode in dataset.episodes]] = True
-    foreign = first & (np.abs(fingers).max(axis=1) > 0) & (np.abs(np.roll(fingers, -1, axis=0)).max(axis=1) == 0)
-    return noted(
-        dataset.rows(~foreign), f"{foreign.sum()} first rows that belong to the recording before were left out."
-    )
+def as_observed(dataset: Dataset) -> Dataset:
+    """In the twin's single precision, so that both can be merged."""
+    columns = {
+        name: x if name == "reward" or x.dtype != np.float64 else x.astype(np.float32)
+        for name, x in dataset.columns.items()
+    }
+    return replace(dataset, columns=columns)
 
 
 def run(
@@ -116,7 +110,7 @@ def run(
     """All stages into `out`; returns what `result.json` holds."""
     if recipe.data is None:
         raise ValueError("segue run adroit-door: starts from human demonstrations; give them with --data FILE")
-    demonstrations = relabelled(own_rows(open_source(Path(recipe.data), "d4rl", "door").dataset), TASK)
+    demonstrations = relabelled(as_observed(open_source(Path(recipe.data), "d4rl", "door").dataset), TASK)
     prepare(out, to_json(recipe), resume)
     write_once(demonstrations, out / "demonstrations")
     seed, clone = recipe.seed, out / "clone"

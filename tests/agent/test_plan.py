@@ -15,7 +15,7 @@ import agent.methods
 from agent.bridges import bridge_names, find_bridge
 from agent.methods import find_method, method_names
 from agent.plan import check_method, plan
-from agent.policy import SAMPLE
+from agent.policy import SAMPLE, UNIFORM
 from agent.types import Behavior, Method, Phase
 from agent.update import update
 from tests.agent.tiny import assert_close, random_batch, stacked, tiny_nets, tiny_state
@@ -43,8 +43,14 @@ def test_rlpd_has_no_pretraining_and_half_of_each_batch_from_the_data():
     assert only == replace(ONLINE, shares={"offline": 0.5, "online": 0.5})
 
 
+def test_from_scratch_random_actions_come_first_and_count():
+    random, after = plan(OFFLINE, find_bridge("scratch", {"steps": 300}), ONLINE)
+    assert (random.env_steps, random.method, random.collect) == (300, None, UNIFORM)
+    assert after == replace(ONLINE, env_steps=700)
+
+
 @given(
-    bridge=st.sampled_from(["direct", "warm_up", "rlpd"]),
+    bridge=st.sampled_from(["direct", "warm_up", "rlpd", "scratch"]),
     steps=st.integers(1, 50),
     env_steps=st.integers(-5, 60),
     updates=st.integers(-5, 60),
@@ -54,11 +60,11 @@ def test_rlpd_has_no_pretraining_and_half_of_each_batch_from_the_data():
 def test_a_plan_takes_exactly_the_steps_it_was_given_or_is_refused_in_a_sentence(
     bridge, steps, env_steps, updates, utd, batch_size
 ):
-    settings = {"steps": steps} if bridge == "warm_up" else {}
+    settings = {"steps": steps} if bridge in ("warm_up", "scratch") else {}
     offline = replace(OFFLINE, updates=updates)
     online = replace(ONLINE, env_steps=env_steps, utd=utd, batch_size=batch_size)
     fits = env_steps > 0 and utd > 0 and batch_size > (1 if bridge == "rlpd" else 0)  # half a transition is none
-    fits = fits and (bridge == "rlpd" or updates > 0) and (bridge != "warm_up" or steps < env_steps)
+    fits = fits and (bridge in ("rlpd", "scratch") or updates > 0) and (not settings or steps < env_steps)
     if not fits:
         with pytest.raises(ValueError, match=r"\A.*phase.*\Z") as refusal:
             plan(offline, find_bridge(bridge, settings), online)
@@ -134,6 +140,11 @@ def test_every_method_there_is_makes_sense():
         (lambda: find_bridge("warm_up", {"steps": 0}), r"steps is 0; give at least 1"),
         (lambda: find_bridge("rlpd", {"offline_share": 1.0}), r"offline_share is 1.0; give a number between"),
         (lambda: find_bridge("warm_up", {"steps": 1000})(OFFLINE, ONLINE), r"1000 steps leave nothing of .* 1000"),
+        (lambda: find_bridge("scratch", {"steps": 0}), r"steps is 0; give at least 1"),
+        (
+            lambda: find_bridge("scratch", {"steps": 1000})(OFFLINE, ONLINE),
+            r"1000 random steps leave nothing of .* 1000",
+        ),
     ],
 )
 def test_unknown_names_and_impossible_settings_are_answered_with_a_remedy(ask, words):

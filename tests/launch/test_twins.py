@@ -26,7 +26,6 @@ def test_the_twins_pass_in_a_few_episodes():
     assert json.loads(json.dumps(found)) == found
     correlation, difference_rad, again, pen, door = found["checks"]
     assert [check["ok"] for check in (correlation, difference_rad, again, door)] == [True] * 4
-    # Seven, not ten: 24 recordings begin with the last row of the one before, in which three doors are open.
     assert (again["found"], again["wanted"], again["ok"]) == (7, [7, 7], True)
     assert (correlation["found"] > 0.97, 0.0 < difference_rad["found"] < 0.02) == (True, True)
     assert door["success"] == 1.0
