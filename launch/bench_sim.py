@@ -96,7 +96,9 @@ def library_envs() -> dict[str, Make]:
 
     def maze(name: str) -> Make:
         task = find_d4rl_task(name)
-        rows = [[{"#": 1}.get(sign, sign if sign in "rg" else 0) for sign in row] for row in task.settings["maze"].rows]
+        rows: list[list[int | str]] = [
+            [{"#": 1}.get(sign, sign if sign in "rg" else 0) for sign in row] for row in task.settings["maze"].rows
+        ]
         return lambda: LibraryAntMaze(maze_map=rows)
 
     made: dict[str, Make] = {

@@ -11,9 +11,8 @@ import tyro
 from rich.table import Table
 
 from agent.replay.dataset import Dataset
-from launch import bench as benches
-from launch import bench_memory, bench_outage, bench_sim, bench_wire, catalogue, cli_data, cli_remote
-from launch import twins as fidelity
+from launch import catalogue, cli_data, cli_measure, cli_remote
+from launch.curves import draw
 from launch.evaluate import MODES
 from launch.experiments import experiment_names
 from launch.finetune import finetune_stage
@@ -51,7 +50,7 @@ app = tyro.extras.SubcommandApp()
 def collect(
     out: Out, recipe: Annotated[CollectRecipe, Flat] = COLLECT, resume: Resume = False, json: Json = False
 ) -> None:
-    """Collect offline data of mixed quality with scripts, in the twin."""
+    """Collect offline data in the twin: with scripts, at random, with an expert, or with a learned policy."""
     with progress_bar() as progress:
         path = collect_stage(recipe, out, progress, resume)
     dataset = Dataset.load(path)
@@ -96,6 +95,9 @@ def _finetune(recipe: FinetuneRecipe, out: Path, resume: bool, json: bool, in_pr
 
 for _command in (cli_remote.learner, cli_remote.actor, cli_remote.keys, cli_remote.journal):
     app.command(_command)
+for _command in (cli_measure.bench, cli_measure.twins, cli_measure.curves):
+    app.command(_command)
+app.command(cli_data.data, name="data", help=cli_data.SUMMARY)
 
 
 @app.command
@@ -227,6 +229,7 @@ def _experiment(recipe: Any, out: Path, resume: bool, json: bool, in_process: bo
     module = sys.modules[type(recipe).__module__]
     with progress_bar() as progress:
         result = module.run(recipe, out, progress, resume, in_process)
+    draw([result], out / "curve.png")
     show(json, result)
 
 
@@ -240,50 +243,6 @@ def methods(json: Json = False) -> None:
 def tasks(json: Json = False) -> None:
     """List the tasks with their observations, actions and limits."""
     show(json, catalogue.tasks())
-
-
-app.command(cli_data.data, name="data", help=cli_data.SUMMARY)
-
-
-@app.command
-def twins(
-    what: Annotated[Literal["verify"], tyro.conf.Positional],
-    data: Path,
-    episodes: int = fidelity.EPISODES,
-    json: Json = False,
-) -> None:
-    """How true the simulated twins are to where D4RL's data comes from.
-
-    Args:
-        what: `verify`: replay human demonstrations on the door, and let DAPG's experts act on pen and door.
-        data: Folder of DAPG's demonstrations and policies.
-        episodes: How many each expert plays; its mean's standard error is told.
-    """
-    found = fidelity.verify(data, episodes)
-    show(json, found)
-    if not found["ok"]:
-        sys.exit(EXIT_FAILED)
-
-
-@app.command
-def bench(
-    what: Annotated[Literal["update", "sim", "wire", "memory", "outage"], tyro.conf.Positional],
-    repeats: int = 5,
-    json: Json = False,
-) -> None:
-    """Measure speed beside its ceiling.
-
-    Args:
-        what: `update`: gradient steps per second and GFLOP/s. `sim`: control steps per second of the twins. `wire`: transitions
-            per second from actor to learner, and how late parameters come. `memory`: what both hold while 200,000 transitions
-            come. `outage`: whether an actor holds its rate while the learner is away for a minute.
-        repeats: Measurements of each figure; the median is shown.
-    """
-    if repeats < 1:
-        raise ValueError(f"--repeats {repeats}: give at least 1")
-    measures = {"update": benches.update, "sim": bench_sim.sim, "wire": bench_wire.wire}
-    measures |= {"memory": bench_memory.memory, "outage": bench_outage.outage}
-    show(json, measures[what](repeats))
 
 
 def main() -> None:

@@ -1,0 +1,66 @@
+"""The commands that measure and draw: `bench`, `twins`, `curves`."""
+
+import sys
+from pathlib import Path
+from typing import Annotated, Literal
+
+import tyro
+
+from launch import bench as benches
+from launch import bench_memory, bench_outage, bench_sim, bench_wire
+from launch import twins as fidelity
+from launch.curves import draw, read_results
+from launch.options import EXIT_FAILED, Json
+from launch.show import show
+
+
+def curves(
+    runs: Annotated[list[Path], tyro.conf.Positional, tyro.conf.arg(metavar="DIR")], out: Path, json: Json = False
+) -> None:
+    """Draw the curves of an experiment's seeds in one picture.
+
+    Args:
+        runs: Folders of `segue run NAME --out DIR`, one a seed.
+        out: The PNG.
+    """
+    draw(read_results(runs), out)
+    show(json, {"picture": str(out), "runs": [str(run) for run in runs]})
+
+
+def twins(
+    what: Annotated[Literal["verify"], tyro.conf.Positional],
+    data: Path,
+    episodes: int = fidelity.EPISODES,
+    json: Json = False,
+) -> None:
+    """How true the simulated twins are to where D4RL's data comes from.
+
+    Args:
+        what: `verify`: replay human demonstrations on the door, and let DAPG's experts act on pen and door.
+        data: Folder of DAPG's demonstrations and policies.
+        episodes: How many each expert plays; its mean's standard error is told.
+    """
+    found = fidelity.verify(data, episodes)
+    show(json, found)
+    if not found["ok"]:
+        sys.exit(EXIT_FAILED)
+
+
+def bench(
+    what: Annotated[Literal["update", "sim", "wire", "memory", "outage"], tyro.conf.Positional],
+    repeats: int = 5,
+    json: Json = False,
+) -> None:
+    """Measure speed beside its ceiling.
+
+    Args:
+        what: `update`: gradient steps per second and GFLOP/s. `sim`: control steps per second of the twins. `wire`: transitions
+            per second from actor to learner, and how late parameters come. `memory`: what both hold while 200,000 transitions
+            come. `outage`: whether an actor holds its rate while the learner is away for a minute.
+        repeats: Measurements of each figure; the median is shown.
+    """
+    if repeats < 1:
+        raise ValueError(f"--repeats {repeats}: give at least 1")
+    measures = {"update": benches.update, "sim": bench_sim.sim, "wire": bench_wire.wire}
+    measures |= {"memory": bench_memory.memory, "outage": bench_outage.outage}
+    show(json, measures[what](repeats))
