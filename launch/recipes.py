@@ -107,7 +107,7 @@ class Online:
         block: environment steps between two rounds of updates, at most; an episode's end makes a round shorter.
         pace: `lockstep` is exact and reproducible, with one actor; `free` lets learner and actors run beside each other.
         tolerance: minibatches by which learning may be ahead of acting, or behind it, while running free.
-        stop_score: end the run at the first evaluation whose mean normalised score, of the headline's way of acting, is as high.
+        stop_score: end the run at the first evaluation whose mean normalised score, acting as the headline does, is as high.
     """
 
     method: str = "sac"
