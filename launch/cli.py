@@ -124,6 +124,8 @@ def evaluate(
             failed = ", ".join(str(t["number"]) for t in score["outcomes"] if not t["success"]) or "none"
             result[mode] = (
                 f"{score['success']}/{score['trials']} (95% {low:.2f} to {high:.2f}); failed trials: {failed}"
+                if score["normalized"] is None or score["success"]
+                else f"normalised score {score['normalized']:.1f}, {score['success']}/{score['trials']} succeed"
             )
     show(json, result)
 

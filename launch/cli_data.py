@@ -13,6 +13,7 @@ from launch.data_plot import draw
 from launch.data_scan import Finding
 from launch.data_tools import Source, bring_in, export, open_journal, open_source, require_finite
 from launch.options import EXIT_FAILED, Flat, Json
+from launch.recipes import check_seed
 from launch.show import show
 
 SUMMARY = "Bring data sets in, look at them, check them and edit them."
@@ -164,6 +165,7 @@ def split_(
         share: Of the episodes that go to the first part.
         seed: Of the draw.
     """
+    check_seed(seed)
     source = open_journal(journal)
     first, rest = split(source.dataset, share, seed)
     if out == out_rest:

@@ -128,20 +128,20 @@ def collect(task: AnyTask, recipe: Collect, seed: int, progress: Callable[[int],
         progress: called with the number of transitions so far.
 
     Raises:
-        ValueError: after `recipe.give_up_after` episodes there was no success, and only successes are kept.
+        ValueError: `recipe.give_up_after` episodes on end had no success, and only successes are kept.
     """
     hand, provenance = _hand(task, recipe, seed)
     env = make_env(collection_task(task, recipe))
     rows: list[Row] = []
-    episode = kept = 0
+    episode = kept = fruitless = 0
     try:
         while len(rows) < recipe.transitions:
-            if recipe.only_successes and not kept and episode == recipe.give_up_after:
+            if recipe.only_successes and fruitless == recipe.give_up_after:
                 raise ValueError(
-                    f"collect: no success in {episode} episodes of {task.name!r}; use a better policy, or keep failures too"
+                    f"collect: no success in {fruitless} episodes of {task.name!r}; use a better policy, or keep failures too"
                 )
             found = _episode(env, hand, episode, seed)
-            episode += 1
+            episode, fruitless = episode + 1, 0 if found[-1]["success"] else fruitless + 1
             if found[-1]["success"] or not recipe.only_successes:
                 kept += 1
                 rows += found

@@ -50,6 +50,12 @@ def _checked(result: Any, path: Path) -> dict[str, Any]:
     for name, kind in RESULT.items():
         if not isinstance(result, dict) or not isinstance(result.get(name), kind):
             raise ValueError(f"curves: {path} has no proper {name!r}; run the experiment again")
+    for mode in MODES:
+        lines = [result["env_steps"], *(result[mode].get(what) for what in ("success", "normalized"))]
+        if not all(isinstance(line, list) and len(line) == len(lines[0]) > 0 for line in lines) or not all(
+            isinstance(x, int | float) for line in lines for x in line
+        ):
+            raise ValueError(f"curves: {path} has no proper curve of {mode!r}; run the experiment again")
     return result
 
 
@@ -58,6 +64,10 @@ def draw(results: Sequence[Mapping[str, Any]], path: Path) -> None:
 
     A thin line is a seed, the thick one their mean over the steps that all have.
     """
+    if path.suffix != ".png":
+        raise ValueError(f"curves {path}: it is written as PNG; give a name that ends in .png")
+    if not path.parent.is_dir():
+        raise ValueError(f"curves {path}: the folder {path.parent} is not there; make it first")
     first = results[0]
     papers: Mapping[str, float] = first.get("papers_after_400000_steps", {})
     what = "success" if papers else "normalized"

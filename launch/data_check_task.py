@@ -84,11 +84,14 @@ def _rewards(scan: Scan, task: AnyTask) -> Iterator[Finding]:
         gives = f"task {task.name!r} gives {low:g}, and {low + 1.0:g} at success"
         yield from scan.rows("error", f"raw rewards such as {values}; {gives}{_guess(task, low, raw)}", strange)
     elif isinstance(task, D4RLTask) and task.scored == "return" and np.isfinite(raw).all():
-        score = float(np.mean([task.normalized(float(raw[part].sum()), False) for part in scan.parts]))
+        score = float(np.mean([task.normalized(task.recorded_return(raw[part]), False) for part in scan.parts]))
         values = np.unique(raw)
         if len(values) == 2 and not np.isin(values, (0.0, 1.0)).all():  # a kitchen may have got no further than 1
             what = f"every reward is {values[0]:g} or {values[1]:g}, as of a sparse task; {task.name!r} pays: {task.reward}"
             yield Finding("warning", what, len(raw), "rows", 0, 0)
+        if task.counted is not None and (raw.min() < 0.0 or raw.max() > task.counted):
+            what = f"rewards from {raw.min():g} to {raw.max():g}; task {task.name!r} counts from 0 to {task.counted:g}"
+            yield Finding("error", what, len(raw), "rows", 0, 0)
         if score < FAR:
             what = f"the mean normalised score is {score:.0f}: the rewards are in another scale than the task's"
             yield Finding("error", what, len(raw), "rows", 0, 0)

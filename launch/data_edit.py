@@ -55,6 +55,9 @@ def filtered(dataset: Dataset, keep: Keep) -> Dataset:
         raise ValueError(
             "data filter: it is not said what to keep; give at least one of --min-return, --successful, ..."
         )
+    for name in ("min_return", "max_return"):
+        if (given := getattr(keep, name)) is not None and not np.isfinite(given):
+            raise ValueError(f"data filter: {name.replace('_', '-')} is {given}; give a finite number")
     parts, reward = stretches(dataset), raw(dataset).columns["reward"]
     kept = [part for part in parts if _is_kept(dataset, part, float(reward[part].sum()), keep)]
     if not kept:
@@ -195,8 +198,13 @@ def _sparse(task: AnyTask) -> tuple[Callable[[np.ndarray], np.ndarray], float]:
 
 def write_all(datasets: Sequence[Dataset], folders: Sequence[Path]) -> None:
     """Writes a journal of each, all or none. Raises `ValueError` where a folder is there or is given twice."""
-    if len(set(folders)) < len(folders):
+    places = [folder.resolve() for folder in folders]
+    if len(set(places)) < len(places):
         raise ValueError(f"data {folders[0]}: it is given twice; give each its own folder")
+    for folder, place in zip(folders, places, strict=True):
+        inside = next((p for p in place.parents if p in places or (p / "journal.json").is_file()), None)
+        if inside is not None:
+            raise ValueError(f"data {folder}: it would lie within the journal {inside}; give a folder outside of it")
     for folder in folders:
         if folder.exists():
             raise ValueError(f"journal {folder}: it is already there; give another folder")

@@ -8,7 +8,7 @@ from agent.types import SOURCES
 from launch.data_check import EDGE
 from launch.data_scan import Scan
 from launch.data_tools import Source
-from launch.tasks import normalized_score
+from sim.d4rl import D4RLTask
 
 QUANTILES = {"least": 0.0, "lower quarter": 0.25, "median": 0.5, "upper quarter": 0.75, "greatest": 1.0}
 FEW = 6  # different rewards that are listed; of more, quantiles are told
@@ -51,11 +51,11 @@ def returns(scan: Scan) -> np.ndarray:
 
 def normalized_scores(source: Source, scan: Scan) -> np.ndarray | None:
     """Of each episode, `(E,)`; None where the task has no references."""
-    if source.task is None:
-        return None
     success = source.dataset.columns["success"][scan.last]
-    scores = [normalized_score(source.task, float(x), bool(y)) for x, y in zip(returns(scan), success, strict=True)]
-    return None if scores[0] is None else np.array(scores, float)
+    if not isinstance(source.task, D4RLTask):
+        return None
+    earned = [source.task.recorded_return(scan.raw_reward[part]) for part in scan.parts]
+    return np.array([source.task.normalized(x, bool(y)) for x, y in zip(earned, success, strict=True)])
 
 
 def action_facts(action: np.ndarray) -> list[dict[str, Any]]:

@@ -133,7 +133,8 @@ def episode_numbers(parts: Sequence[slice]) -> np.ndarray:
 
 def noted(dataset: Dataset, sentence: str) -> Dataset:
     """The data set with a sentence more of how it came about."""
-    story = " ".join(part for part in (dataset.info.provenance, sentence) if part)
+    before = dataset.info.provenance
+    story = f"{before}{'' if before.endswith('.') else '.'} {sentence}" if before else sentence
     return replace(dataset, info=replace(dataset.info, provenance=story))
 
 
@@ -152,6 +153,8 @@ def success_steps(dataset: Dataset, task: AnyTask | None) -> np.ndarray | None:
     seen = success_in(task)
     if seen is not None:
         return np.asarray(seen(dataset.columns["next_obs/state"]), bool)
+    if isinstance(task, D4RLTask) and task.counted is not None:
+        return raw(dataset).columns["reward"] >= task.counted
     failure = None if task is None else failure_reward(task)
     return None if failure is None else raw(dataset).columns["reward"] > failure
 

@@ -25,6 +25,7 @@ from launch.sockets import LearnerSockets
 from launch.stages import load_dataset, load_state, make_ring
 from launch.tasks import AnyTask, check_task, find_task, make_env
 from launch.training import Training
+from sim.d4rl import D4RLTask
 
 LOG_EVERY = 10  # blocks between two fetches of metrics from the device
 
@@ -91,6 +92,8 @@ def open_training(
     """
     task = find_task(recipe.task)
     check_task(task, recipe.arm)
+    if recipe.online.stop_score is not None and not isinstance(task, D4RLTask):
+        raise ValueError(f"--online.stop-score: task {task.name!r} has no normalised score; leave it out")
     learner = _learner(recipe)
     prepare(folder, to_json(recipe), resume)
     online = recipe.online

@@ -43,7 +43,8 @@ def contents(folder: Path) -> dict[str, Any]:
     """What a journal holds, an episode a row. Streams: however long the journal, one episode is in memory."""
     info, rows = JournalInfo.read(folder), []
     for each in episodes(folder, tombstoned=True):
-        ended = "success" if each.success else each.fault or ("time limit" if each.complete else "unfinished")
+        end = "terminal" if each.transitions[-1].terminated else "time limit"
+        ended = "success" if each.success else each.fault or (end if each.complete else "unfinished")
         rows.append(
             {
                 "episode": f"{session_name(each.session)}:{each.number}",

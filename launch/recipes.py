@@ -47,7 +47,7 @@ class Collect:
         source: the expert's .npz file, or the folder of the run.
         noise: whether an expert or a policy acts with its noise, or takes its most likely action.
         only_successes: keep the successful episodes only.
-        give_up_after: episodes without any success, where only these are kept.
+        give_up_after: episodes on end without a success, where only successes are kept.
         good_share: of scripted episodes, the share by a mildly noisy script; the rest by a bad one.
         widen: factor on the box and on the range of starts of an arm's task.
         max_steps: time limit of an arm's episodes: a slow hand may finish what the task's own limit would cut.
@@ -128,6 +128,8 @@ class Online:
         for name in ("env_steps", "utd", "batch_size", "replay_capacity", "block"):
             if getattr(self, name) < 1:
                 raise ValueError(f"online: {name} is {getattr(self, name)}; give at least 1")
+        if self.stop_score is not None and not math.isfinite(self.stop_score):
+            raise ValueError(f"online: stop_score is {self.stop_score}; give a finite score")
         if self.tolerance < self.utd:
             raise ValueError(
                 f"online: tolerance is {self.tolerance}; give at least utd, {self.utd}, or nothing could be learned"

@@ -36,6 +36,7 @@ class D4RLTask:
         discount: per control step.
         reward_scale, reward_shift: training reward = scale x raw + shift; WSRL's for the domain.
         failure_reward: raw reward of every step of an episode that never succeeds; None where the reward is dense.
+        counted: where data sets record a running count instead of what is scored, the count that is success; else None.
         success_in: whether observations `(N, D)` are of success, `(N,)` bool; None where they do not tell.
     """
 
@@ -55,6 +56,7 @@ class D4RLTask:
     reward_scale: float = 1.0
     reward_shift: float = 0.0
     failure_reward: float | None = None
+    counted: float | None = None
     success_in: Callable[[np.ndarray], np.ndarray] | None = None
 
     @property
@@ -67,6 +69,10 @@ class D4RLTask:
     def make(self, render_mode: Literal["rgb_array"] | None = None) -> "D4RLEnv":
         """A new environment."""
         return self.env(self, render_mode)
+
+    def recorded_return(self, reward: np.ndarray) -> float:
+        """The raw return of an episode's rewards `(T,)` as data sets record them."""
+        return float(reward.sum() if self.counted is None else reward.max())
 
     def normalized(self, raw_return: float, success: bool) -> float:
         """The normalised score of one episode, 0 to 100 for D4RL's references."""

@@ -26,4 +26,6 @@ def find_d4rl_task(name: str) -> D4RLTask:
 def get_normalized_score(name: str, returns: float | Sequence[float]) -> float:
     """The mean normalised score of raw returns on a task that is scored by them. Raises `ValueError` for another name."""
     task = find_d4rl_task(name)
-    return float(np.mean([task.normalized(value, value > 0) for value in np.atleast_1d(returns)]))
+    if task.scored != "return":
+        raise ValueError(f"task {name!r} is scored by success, not by its return; take 100 x the success rate")
+    return float(np.mean([task.normalized(value, False) for value in np.atleast_1d(returns)]))

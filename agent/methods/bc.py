@@ -7,11 +7,21 @@ from agent.types import Batch, Method, Metrics, Params, View
 
 
 def actor(params: Params, view: View, batch: Batch, key: jax.Array) -> tuple[jax.Array, Metrics]:
-    """`-E[log pi(a|s)]`."""
-    del key  # nothing is drawn
-    policy = view.pi(batch.obs, params)
+    """`-E[log pi(a | s + noise)]`; the noise is normal, of `noise` standard deviations of the data's observations.
+
+    With some noise a clone of few demonstrations bears being off their path; without, it may fail at the first deviation.
+    """
+    names = sorted(batch.obs)
+    keys = dict(zip(names, jax.random.split(key, len(names)), strict=True))
+    std = view.state.normalizer.std
+    obs = {
+        name: batch.obs[name]
+        + view.coef["noise"] * std[name][None] * jax.random.normal(keys[name], batch.obs[name].shape)
+        for name in names
+    }
+    policy = view.pi(obs, params)
     error = jnp.mean((policy.mode() - batch.action) ** 2)
     return -jnp.mean(policy.log_prob(batch.action)), {"squared_error": error}
 
 
-METHOD = Method(losses={"actor": actor})
+METHOD = Method(losses={"actor": actor}, coef={"noise": 0.0})

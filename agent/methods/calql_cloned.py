@@ -8,4 +8,8 @@ from dataclasses import replace
 
 from agent.methods import bc, calql
 
-METHOD = replace(calql.METHOD, losses={**calql.METHOD.losses, "actor": bc.actor})
+METHOD = replace(
+    calql.METHOD,
+    losses={**calql.METHOD.losses, "actor": bc.actor},
+    coef={**calql.METHOD.coef, **bc.METHOD.coef},
+)

@@ -36,10 +36,14 @@ def read_columns(folder: Path, info: JournalInfo) -> Columns:
         RecordError: the journal is damaged, or holds what its own layout does not allow.
     """
     removed = Tombstones.read(folder)
-    parts = [
-        _Session(path, session, info.layout, {number for s, number in removed if s == session}).read()
+    sessions = [
+        _Session(path, session, info.layout, {number for s, number in removed if s == session})
         for session, path in session_folders(folder).items()
     ]
+    parts = [session.read() for session in sessions]
+    there = sum(session.transitions for session in sessions)
+    if info.transitions is not None and there != info.transitions:
+        raise RecordError(f"journal {folder}: {there} of its {info.transitions} transitions are there; copy it again")
     parts = [part for part in parts if len(part["reward"])] or [_empty(info.layout)]
     return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
 
@@ -73,6 +77,11 @@ class _Session:
             if x.dtype.kind == "f" and not np.isfinite(x).all():
                 raise RecordError(f"{self._where}: {name} holds a number that is not finite; {WHAT_TO_DO}")
         return columns
+
+    @property
+    def transitions(self) -> int:
+        """How many it holds, those that are left out included."""
+        return len(self._keep)
 
     def _block(self, records: Sequence[memoryview], previous: Columns | None) -> Columns | None:
         """The arrays of some records that follow; those of a transition without its `obs` come from the one before it."""

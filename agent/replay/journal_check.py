@@ -68,9 +68,10 @@ def verify(folder: Path) -> Report:
     """
     if not folder.is_dir():
         raise ValueError(f"journal {folder}: there is no such folder; give the folder of a journal")
-    report, layout = Report(), None
+    report, layout, wanted = Report(), None, None
     try:
-        layout = JournalInfo.read(folder).layout
+        info = JournalInfo.read(folder)
+        layout, wanted = info.layout, info.transitions
     except ValueError as error:
         report.findings.append(Finding(folder / "journal.json", 0, None, str(error)))
     for session, path in session_folders(folder).items():
@@ -78,6 +79,10 @@ def verify(folder: Path) -> Report:
         check.run()
         report.sessions.append(check.facts)
         report.findings += check.findings
+    there = sum(facts.transitions for facts in report.sessions)
+    if wanted is not None and there != wanted:
+        what = f"{there} of the {wanted} transitions that it was written with are there; copy it again"
+        report.findings.append(Finding(folder / "journal.json", 0, None, what))
     try:
         Tombstones.read(folder)
     except RecordError:

@@ -64,9 +64,11 @@ class JournalInfo(DatasetInfo):
 
     Attributes:
         layout: what its transitions hold.
+        transitions: how many it was written with, where it was written whole; None of a run's, which grows.
     """
 
     layout: Layout
+    transitions: int | None = None
 
     @classmethod
     def read(cls, folder: Path) -> "JournalInfo":
@@ -113,7 +115,7 @@ class JournalInfo(DatasetInfo):
     def _meaning(self) -> dict[str, Any]:
         plain = asdict(self) | {f"layout.{name}": getattr(self.layout, name) for name in ("action_dim", "action_dtype")}
         plain |= {f"layout.obs.{name}": (dtype, tuple(shape)) for name, (dtype, shape) in self.layout.obs.items()}
-        return {name: x for name, x in plain.items() if name not in ("layout", "reward", "provenance")}
+        return {name: x for name, x in plain.items() if name not in ("layout", "reward", "provenance", "transitions")}
 
 
 def lock_journal(folder: Path) -> int:

@@ -1,6 +1,7 @@
 """A data set written as a journal: the form in which data is kept."""
 
 import shutil
+import tempfile
 from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import fields
@@ -29,17 +30,21 @@ def write_journal(dataset: Dataset, folder: Path, began: str = "") -> None:
     """
     if folder.exists():
         raise ValueError(f"journal {folder}: it is already there; give another folder")
-    part = folder.with_name(folder.name + ".part")
-    shutil.rmtree(part, ignore_errors=True)
     told = {f.name: getattr(dataset.info, f.name) for f in fields(DatasetInfo)}
+    info = JournalInfo(**told, layout=dataset.layout, transitions=len(dataset))
     try:
-        with closing(Journal.open(part, JournalInfo(**told, layout=dataset.layout))) as journal:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        private = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))
+    except OSError as error:
+        raise ValueError(f"journal {folder}: it cannot be made ({error.strerror}); give another folder") from error
+    part = private / folder.name
+    try:
+        with closing(Journal.open(part, info)) as journal:
             for entry in _entries(dataset, began):
                 journal.append(entry, encode(entry, dataset.layout))
         part.rename(folder)
-    except BaseException:
-        shutil.rmtree(part, ignore_errors=True)
-        raise
+    finally:
+        shutil.rmtree(private, ignore_errors=True)
 
 
 def _entries(dataset: Dataset, began: str) -> Iterator[Entry]:

@@ -86,7 +86,7 @@ def write(dataset: Dataset, path: Path) -> None:
     with written_whole(path, "minari data set") as part:
         part.mkdir()
         storage = MinariStorage.new(
-            part / "data",
+            (part / "data").absolute(),  # it joins a relative one to itself
             observation_space=_space(tree),
             action_space=spaces.Box(-1.0, 1.0, action.shape[1:], action.dtype.type) if unit else _box(action),
             jpeg_encoding=False,

@@ -72,7 +72,7 @@ def _files(path: Path) -> list[Path]:
     try:
         if not path.is_dir():
             return [existing_file(path, "serl")]
-        files = [file for file in path.iterdir() if file.suffix in (".pkl", ".pickle")]
+        files = [file for file in path.iterdir() if file.suffix in (".pkl", ".pickle") and file.name[0] != "."]
     except OSError as error:
         raise ValueError(f"serl data {path}: it cannot be opened ({error.strerror}); give one that can") from error
     if not files:

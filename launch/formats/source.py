@@ -3,6 +3,7 @@
 import hashlib
 import os
 import shutil
+import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
@@ -63,26 +64,19 @@ def written_whole(path: Path, kind: str) -> Iterator[Path]:
     Raises:
         ValueError: there is something already, or no folder to put it in, or it cannot be written.
     """
-    part = path.with_name(path.name + ".part")
     try:
         if os.path.lexists(path):
             raise ValueError(f"{kind} {path}: it is already there; give another name")
         if not path.parent.is_dir():
             raise ValueError(f"{kind} {path}: the folder {path.parent} is not there; make it first")
-        _remove(part)
+        private = Path(tempfile.mkdtemp(prefix=f".{path.name}.", dir=path.parent))
+        part = private / path.name
         try:
             yield part
             part.rename(path)
         finally:
-            _remove(part)
+            shutil.rmtree(private, ignore_errors=True)
     except OSError as error:
         raise ValueError(
             f"{kind} {path}: it cannot be written ({error.strerror or error}); give another place"
         ) from error
-
-
-def _remove(part: Path) -> None:
-    if part.is_dir() and not part.is_symlink():
-        shutil.rmtree(part)
-    else:
-        part.unlink(missing_ok=True)

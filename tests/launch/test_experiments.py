@@ -24,6 +24,7 @@ CQL = {"sampled_actions": 2, "backup_actions": 1}
 DOOR = adroit_door.Recipe(
     preset="tiny",
     cloning_learning=SMALL,
+    online_learning=SMALL,
     cloning=Offline("bc", updates=20, batch_size=32),
     collect=Collect(transitions=100, behavior="policy"),
     offline=Offline("calql", CQL, updates=20, batch_size=16),
