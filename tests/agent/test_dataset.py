@@ -10,8 +10,10 @@ from hypothesis import strategies as st
 from agent.replay.dataset import ACTION_LIMIT, Dataset
 from agent.replay.entry import Gap
 from agent.replay.episodes import Tombstones, episodes
+from agent.replay.journal_check import verify
 from agent.replay.journal_info import DatasetInfo
 from agent.replay.journal_write import write_journal
+from agent.replay.stream_reader import StreamReader
 from tests.agent import entries
 from tests.agent.tiny import assert_same
 
@@ -158,6 +160,26 @@ def test_the_same_data_gives_the_same_bytes(tmp_path):
         write_journal(TWO, tmp_path / name)
     files = {p.relative_to(tmp_path / "a"): p.read_bytes() for p in (tmp_path / "a").rglob("*") if p.is_file()}
     assert files == {p.relative_to(tmp_path / "b"): p.read_bytes() for p in (tmp_path / "b").rglob("*") if p.is_file()}
+
+
+def test_nothing_beside_the_folder_is_touched(tmp_path):
+    (tmp_path / "data.part").mkdir()
+    (tmp_path / "data.part" / "mine").write_text("x")
+    write_journal(TWO, tmp_path / "data")
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["data", "data.part"]
+    assert (tmp_path / "data.part" / "mine").read_text() == "x"
+
+
+def test_a_journal_that_was_written_whole_and_is_not_any_more_is_refused(tmp_path):
+    write_journal(TWO, tmp_path / "data")
+    path = next((tmp_path / "data").rglob("*.seg"))
+    reader = StreamReader(path.parent)
+    sizes = [len(record) for record in reader.read(100)]
+    path.write_bytes(path.read_bytes()[: sum(sizes[:4])])  # a begin and the first episode: nothing looks torn
+    refuse(lambda: Dataset.load(tmp_path / "data"), "3 of its 6 transitions")
+    report = verify(tmp_path / "data")
+    assert not report.ok
+    assert "3 of the 6 transitions" in str(report.findings[0])
 
 
 def test_a_damaged_record_is_refused(tmp_path):

@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 
 from agent.losses import calibrate, squared_td_error, td_target
-from agent.methods import bc, cql, sac
+from agent.methods import bc, cql, find_method, sac, sac_min
 from agent.methods.calql import METHOD as CALQL
-from agent.types import View
+from agent.types import Normalizer, View
 from tests.agent.tiny import (
     KnownPolicy,
     KnownPolicyView,
@@ -21,6 +21,8 @@ from tests.agent.tiny import (
     hand_nets,
     hand_state,
     linear_critics,
+    tiny_nets,
+    tiny_state,
 )
 
 KEY = jax.random.key(0)
@@ -68,7 +70,7 @@ def test_bc(mean, action):
     nets = hand_nets(1)
     params = {"actor": constant_actor(mean, 2.0)}
     rows = batch([[0.0], [9.0]], [[action], [action]], [0.0, 0.0], [[0.0], [0.0]])
-    loss, metrics = run(bc.actor, params, View(nets, hand_state(nets, params), {}), rows)
+    loss, metrics = run(bc.actor, params, View(nets, hand_state(nets, params), {"noise": 0.0}), rows)
     # z = artanh(a); -log pi = ((z - mean) / 2)^2 / 2 + log 2 + log(2 pi) / 2 + log(1 - a^2), the same in both rows.
     # For mean 0 and a 0.5: z = 0.549306, so 0.037717 + 0.693147 + 0.918939 - 0.287682 = 1.362121.
     by_hand = ((np.arctanh(action) - mean) / 2) ** 2 / 2 + np.log(2) + LOG_2PI / 2 + np.log(1 - action**2)
@@ -76,6 +78,22 @@ def test_bc(mean, action):
     if mean == 0.0:
         assert loss == pytest.approx(1.362121, abs=2e-6)
     assert metrics["squared_error"] == pytest.approx((np.tanh(mean) - action) ** 2, rel=1e-5)
+
+
+def test_cloning_sees_observations_with_noise_of_their_own_size():
+    nets = tiny_nets(2, 1)
+    state = tiny_state(nets, find_method("bc"))
+    wide = state.replace(normalizer=Normalizer({"x": np.zeros(2, np.float32)}, {"x": np.float32([1.0, 100.0])}))
+    rows = batch([[0.0, 0.0]] * 400, [[0.2]] * 400, [0.0] * 400, [[0.0, 0.0]] * 400)
+    keys = [jax.random.key(i) for i in range(2)]
+
+    def loss(noise: float, key: jax.Array, now) -> float:
+        return float(bc.actor(state.params, View(nets, now, {"noise": noise}), rows, key)[0])
+
+    assert loss(0.0, keys[0], state) == loss(0.0, keys[1], state)
+    assert loss(0.5, keys[0], state) != loss(0.5, keys[1], state)
+    # Noise is counted in standard deviations, so that one in other units is the same problem.
+    assert loss(0.5, keys[0], state) == pytest.approx(loss(0.5, keys[0], wide), rel=1e-4)
 
 
 def known_view(nets, state, coef, actions, log_density, rows):
@@ -237,3 +255,15 @@ def test_the_penalty_moves_no_policy():
         return cql.critic({"critic": linear_critics([1.0], [1.0], [0.0])}, view, ONE, KEY)[0]
 
     assert all(np.all(leaf == 0.0) for leaf in jax.tree.leaves(jax.jit(jax.grad(loss))(actor)))
+
+
+def test_a_pessimistic_actor_follows_the_lowest_critic():
+    nets = tiny_nets(2, 1)
+    state = tiny_state(nets, find_method("sac"))
+    rows = batch([[0.3, -0.2]] * 4, [[0.2]] * 4, [0.0] * 4, [[0.0, 0.0]] * 4)
+    view, params = View(nets, state, {}), {"actor": state.params["actor"]}
+    mean, low = (float(method.actor(params, view, rows, KEY)[1]["q"]) for method in (sac, sac_min))
+    action, _ = view.pi(rows.obs).sample(KEY)
+    q = view.q(rows.obs, action)
+    assert low == pytest.approx(float(jnp.mean(jnp.min(q, axis=0))), rel=1e-5)
+    assert low < mean == pytest.approx(float(jnp.mean(q)), rel=1e-5)

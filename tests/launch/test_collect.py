@@ -75,6 +75,19 @@ def test_an_expert_opens_the_door_and_only_successes_are_kept():
     assert "successful of" in data.info.provenance
 
 
+def test_luck_at_first_does_not_make_it_go_on_for_ever(monkeypatch):
+    played = []
+
+    def episode(env, hand, number, seed):
+        played.append(number)
+        return [{"success": number == 0}]
+
+    monkeypatch.setattr("launch.collect._episode", episode)
+    with pytest.raises(ValueError, match="no success in 3 episodes"):
+        collect(DOOR, Collect(transitions=10, behavior="random", only_successes=True, give_up_after=3), 0)
+    assert played == [0, 1, 2, 3]
+
+
 def test_the_last_episode_is_whole_and_success_is_never_found_by_chance():
     with pytest.raises(ValueError, match="no success in 2 episodes of 'door-binary'"):
         collect(DOOR, Collect(transitions=10, behavior="random", only_successes=True, give_up_after=2), 0)

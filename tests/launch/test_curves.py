@@ -55,6 +55,9 @@ def test_seeds_of_one_experiment_stand_together(tmp_path):
         ({"experiment": "adroit-door"}, "no proper 'preset'"),
         ([1], "no proper 'experiment'"),
         (result(1, "hopper-replay"), "draw each alone"),
+        (result(1) | {"env_steps": []}, "no proper curve of 'mode'"),
+        (result(1) | {"sample": {}}, "no proper curve of 'sample'"),
+        (result(1) | {"mode": {"success": [1, 1, 1], "normalized": [None, 1, 1]}}, "no proper curve of 'mode'"),
     ],
 )
 def test_what_is_no_result_or_another_is_refused_in_a_sentence(content, words, tmp_path, segue):
@@ -65,3 +68,9 @@ def test_what_is_no_result_or_another_is_refused_in_a_sentence(content, words, t
     assert (code, out, err.count("\n")) == (2, "", 1)
     assert words in err
     assert not (tmp_path / "x.png").exists()
+
+
+@pytest.mark.parametrize(("name", "words"), [("x.pdf", "ends in .png"), ("none/x.png", "is not there")])
+def test_a_picture_that_cannot_be_is_refused(name, words, tmp_path):
+    with pytest.raises(ValueError, match=words):
+        draw([result()], tmp_path / name)

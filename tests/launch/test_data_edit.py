@@ -8,8 +8,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from agent.replay.dataset import Dataset
+from agent.replay.journal_write import write_journal
 from launch.data_edit import Keep, filtered, merged, relabelled, split, write_all
-from launch.data_tools import stretches
+from launch.data_facts import normalized_scores
+from launch.data_scan import Scan
+from launch.data_tools import Source, judged, raw_info, stretches
+from launch.tasks import find_task
 from tests.d4rl_data import demonstration_data
 from tests.launch.data_samples import episode_bytes, walk, with_column
 
@@ -176,3 +180,37 @@ def test_several_journals_are_written_all_or_none(tmp_path):
     with pytest.raises(ValueError, match="already there"):
         write_all([good, good], [tmp_path / "c", tmp_path / "b"])
     assert not (tmp_path / "c").exists()
+
+
+def test_no_journal_is_written_within_another(tmp_path):
+    made = walk(PEG, [3, 2])
+    write_journal(made, tmp_path / "whole")
+    for folders, words in [
+        ([tmp_path / "whole" / "inner"], "lie within the journal"),
+        ([tmp_path / "a", tmp_path / "a" / "rest"], "lie within the journal"),
+        ([tmp_path / "a", tmp_path / "x" / ".." / "a"], "given twice"),
+    ]:
+        with pytest.raises(ValueError, match=words):
+            write_all([made] * len(folders), folders)
+    assert [p.name for p in tmp_path.iterdir()] == ["whole"]
+
+
+@pytest.mark.parametrize("bound", [np.nan, np.inf])
+def test_a_bound_that_is_no_number_is_refused(bound):
+    with pytest.raises(ValueError, match="min-return is"):
+        filtered(walk(PEG, [3, 2]), Keep(min_return=bound))
+
+
+def test_a_kitchen_is_scored_by_what_is_complete():
+    """D4RL's files, and our own, record the running count: its sum over an episode is no score."""
+    task = find_task("kitchen-complete")
+    counts = np.array([0, 1, 1, 2, 3, 3, 0, 2, 4], float)
+    ends = np.zeros(9, bool)
+    ends[[5, 8]] = True
+    obs = np.zeros((9, 60), np.float32)
+    info = raw_info("kitchen-complete")[0]
+    action = np.zeros((9, 9), np.float32)
+    made = Dataset.of(info, {"state": obs}, {"state": obs}, action, counts, ends & (counts == 4), ends & (counts < 4))
+    source = Source(judged(made, task), task)
+    np.testing.assert_array_equal(normalized_scores(source, Scan(source.dataset, task)), [75.0, 100.0])
+    assert source.dataset.success_rate() == 0.5

@@ -7,6 +7,7 @@ from launch.build import journal_info, networks_of, obs_shapes_of
 from launch.recipes import Learning
 from launch.tasks import find_task, info_of, make_env, normalized_score, offset_of, spaces_of, task_names, trial_starts
 from robot_env.tasks import Task
+from sim.d4rl_tasks import get_normalized_score
 
 NAMES = task_names()
 
@@ -53,6 +54,18 @@ def test_only_d4rl_s_tasks_have_a_normalised_score():
     assert normalized_score(find_task("hopper"), 3234.3, False) == pytest.approx(100.0)
     assert normalized_score(find_task("door-binary"), -199.0, True) == 100.0
     assert normalized_score(find_task("kitchen-partial"), 3.0, False) == 75.0
+
+
+def test_a_score_of_returns_is_only_for_tasks_that_are_scored_so():
+    assert get_normalized_score("hopper", [3234.3, -20.272305]) == pytest.approx(50.0)
+    with pytest.raises(ValueError, match="'door-binary' is scored by success"):
+        get_normalized_score("door-binary", 0.0)
+
+
+def test_what_data_sets_record_is_a_sum_or_a_running_count():
+    counts = np.array([0.0, 1.0, 1.0, 3.0, 3.0])
+    assert find_task("kitchen-partial").recorded_return(counts) == 3.0
+    assert find_task("hopper").recorded_return(counts) == 8.0
 
 
 def test_a_simulated_task_has_no_other_arm():

@@ -267,3 +267,12 @@ def test_episodes_that_are_not_alike_are_refused(tmp_path):
         del file["episode_1/observations"]
         file["episode_1/observations"] = np.zeros((2, 3), np.float32)
     refused("minari", tmp_path / "a-v0", "episode 1", "observation state has 2 rows for 2 actions")
+
+
+def test_a_relative_path_is_a_path_too(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    made = dataset(0, [3, 2], ["truncated", "terminated"], {"state": ("<f4", (3,))}, "<f4")
+    write(made, Path("near-v0"))
+    found = read(Path("near-v0"), made.info, None)
+    np.testing.assert_array_equal(found.columns["obs/state"], made.columns["obs/state"])
+    assert [p.name for p in tmp_path.iterdir()] == ["near-v0"]
