@@ -20,7 +20,7 @@ rehearse: setup
 	$(BIN)/segue rehearse --preset quick --seed $(SEED) --out $(OUT)
 
 test: setup
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n 2 --dist loadfile
 
 check: setup
 	$(BIN)/ruff check .

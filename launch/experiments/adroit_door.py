@@ -79,7 +79,7 @@ PAPER = Recipe(
         "calql", {"conservative": 1.0, "sampled_actions": 10, "backup_actions": 10}, updates=20_000, batch_size=256
     ),
     online=Online(
-        "sac", bridge="warm_up", bridge_settings={"steps": 5_000}, env_steps=400_000, replay_capacity=400_000
+        "sac_min", bridge="warm_up", bridge_settings={"steps": 5_000}, env_steps=400_000, replay_capacity=400_000
     ),
     evaluation=Evaluation(trials=20, every_env_steps=10_000),
 )
@@ -97,14 +97,14 @@ SCALED = replace(
         updates=6_000,
         batch_size=128,
     ),
-    # At 3e-5 and more the actor leaves the clone's narrow path before the critics know anything beside it.
+    # At 1e-6 and more the actor leaves the clone's narrow path before the critics know anything beside it.
     online_learning=Learning(
-        Networks((256, 256), (128, 128), critics=4), actor_lr=1e-5, tau=0.01, temperature=0.002, temperature_lr=1e-6
+        Networks((256, 256), (128, 128), critics=4), actor_lr=2e-7, tau=0.01, temperature=0.002, temperature_lr=1e-6
     ),
     online=replace(
         PAPER.online,
-        bridge_settings={"steps": 2_000},
-        env_steps=30_000,
+        bridge_settings={"steps": 4_000},
+        env_steps=15_000,
         batch_size=128,
         block=50,
         replay_capacity=50_000,
