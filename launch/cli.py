@@ -12,7 +12,7 @@ from rich.table import Table
 
 from agent.replay.dataset import Dataset
 from launch import catalogue, cli_data, cli_measure, cli_remote
-from launch.curves import draw
+from launch.curves import draw, rows
 from launch.evaluate import MODES
 from launch.experiments import experiment_names
 from launch.finetune import finetune_stage
@@ -232,7 +232,12 @@ def _experiment(recipe: Any, out: Path, resume: bool, json: bool, in_process: bo
     with progress_bar() as progress:
         result = module.run(recipe, out, progress, resume, in_process)
     draw([result], out / "curve.png")
-    show(json, result)
+    show(
+        json,
+        result
+        if json
+        else {"result": str(out / "result.json"), "picture": str(out / "curve.png"), "curve": rows(result)},
+    )
 
 
 @app.command

@@ -59,6 +59,16 @@ def _checked(result: Any, path: Path) -> dict[str, Any]:
     return result
 
 
+def rows(result: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """The curve as rows for people."""
+
+    def cell(mode: str, i: int) -> str:
+        success, score = result[mode]["success"][i], result[mode]["normalized"][i]
+        return f"{100 * success:.0f} % ({score:.1f})"
+
+    return [{"env_steps": n, **{mode: cell(mode, i) for mode in MODES}} for i, n in enumerate(result["env_steps"])]
+
+
 def draw(results: Sequence[Mapping[str, Any]], path: Path) -> None:
     """Success, and for tasks that are scored by their return the normalised score, against environment steps, as a PNG.
 
@@ -80,7 +90,7 @@ def draw(results: Sequence[Mapping[str, Any]], path: Path) -> None:
             for result in results:
                 axes.plot(result["env_steps"], result[mode][what], color=COLOURS["wsrl"], lw=1.0, alpha=0.5, marker=".")
             axes.plot(
-                grid, np.mean(lines, axis=0), color=COLOURS["wsrl"], lw=2.4, label=f"WSRL here, {len(results)} seeds"
+                grid, np.mean(lines, axis=0), color=COLOURS["wsrl"], lw=2.4, label=f"WSRL here, seeds: {len(results)}"
             )
             for i, (name, value) in enumerate(papers.items()):
                 label = f"{name}, paper, after 400,000 steps"
@@ -90,7 +100,9 @@ def draw(results: Sequence[Mapping[str, Any]], path: Path) -> None:
         panels[0].set_ylabel("success rate" if papers else "normalised score")
         if papers:
             panels[0].set_ylim(-0.03, 1.05)
-        panels[1].legend(frameon=False, fontsize=8.5)
+        figure.legend(
+            *panels[1].get_legend_handles_labels(), loc="outside lower center", ncols=4, frameon=False, fontsize=8.5
+        )
         part = path.with_name(f".{path.name}.part.png")
         figure.savefig(part, dpi=DOTS_PER_INCH)
         part.replace(path)
