@@ -93,7 +93,7 @@ def draw(results: Sequence[Mapping[str, Any]], path: Path) -> None:
                 grid, np.mean(lines, axis=0), color=COLOURS["wsrl"], lw=2.4, label=f"WSRL here, seeds: {len(results)}"
             )
             for i, (name, value) in enumerate(papers.items()):
-                label = f"{name}, paper, after 400,000 steps"
+                label = f"{name}, paper, 400k steps"
                 axes.axhline(value, color=f"C{i + 1}", ls=":", lw=1.4, label=label)
             axes.set_title(f"{first['task']}, {words}", loc="left", fontsize=10.5, fontweight="bold")
             axes.set_xlabel("environment steps, warm-up included")
