@@ -126,6 +126,8 @@ def _learner(recipe: FinetuneRecipe) -> Learner:
         return Learner(nets, phases, state.normalizer, ring, dataset, recipe.seed, state, method)
     if recipe.checkpoint is not None:
         raise ValueError(f"bridge {online.bridge!r} starts from nothing and would ignore --checkpoint; leave it out")
+    if dataset is None and any(phase.method is not None and phase.shares.get("offline") for phase in phases):
+        raise ValueError(f"bridge {online.bridge!r} learns from offline data; give --data DIR")
     return Learner(nets, phases, normalizer_of(dataset, task), ring, dataset, recipe.seed)
 
 

@@ -48,7 +48,7 @@ def fresh():
     return jax.jit(lambda key: first_state(NETS, everything, identity(1), key))(jax.random.key(0))
 
 
-COEF = {"conservative": 2.0, "sampled_actions": 2, "backup_actions": 2}
+COEF = {"conservative": 2.0, "sampled_actions": 2, "backup_actions": 2, "noise": 0.0}
 
 
 @pytest.fixture(scope="module")

@@ -223,4 +223,4 @@ def test_rewards_that_a_dense_task_does_not_give_are_found():
         kitchen = Dataset.of(raw_info("kitchen-mixed")[0], *columns, reward, np.zeros(40, bool), ends)
         said = [f.what for f in check(Source(kitchen, find_task("kitchen-mixed"))) if f.severity == "error"]
         assert len(said) == errors
-        assert all("in another scale" in what for what in said)
+        assert all("counts from 0 to 4" in what for what in said)
