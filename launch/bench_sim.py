@@ -10,9 +10,6 @@ from typing import Any
 
 import gymnasium
 import numpy as np
-from gymnasium.envs.mujoco.half_cheetah_v5 import HalfCheetahEnv
-from gymnasium.envs.mujoco.hopper_v5 import HopperEnv
-from gymnasium.envs.mujoco.walker2d_v5 import Walker2dEnv
 
 from robot_env.arm import ArmCommand
 from robot_env.make import make_env
@@ -87,6 +84,9 @@ def twins(repeats: int = 5) -> list[dict[str, Any]]:
 def library_envs() -> dict[str, Make]:
     """What makes the library's own environment of a task; of tasks that differ in their reward only, one."""
     with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):  # its import prints
+        from gymnasium.envs.mujoco.half_cheetah_v5 import HalfCheetahEnv
+        from gymnasium.envs.mujoco.hopper_v5 import HopperEnv
+        from gymnasium.envs.mujoco.walker2d_v5 import Walker2dEnv
         from gymnasium_robotics.envs.adroit_hand.adroit_door import AdroitHandDoorEnv
         from gymnasium_robotics.envs.adroit_hand.adroit_hammer import AdroitHandHammerEnv
         from gymnasium_robotics.envs.adroit_hand.adroit_pen import AdroitHandPenEnv

@@ -9,7 +9,7 @@ import numpy as np
 from agent.replay.dataset import Dataset
 from agent.replay.episodes import Tombstones
 from agent.replay.journal_index import spans
-from agent.replay.journal_info import DatasetInfo, session_folders
+from agent.replay.journal_info import DatasetInfo, journal_folder, session_folders
 from agent.replay.journal_write import write_journal
 from agent.replay.returns import episode_slices
 from launch.formats import READERS, WRITERS
@@ -46,7 +46,7 @@ class Source:
 def open_journal(path: Path) -> Source:
     """A journal: its folder, or that of its run. Raises `ValueError` in one sentence where it cannot be read."""
     dataset = Dataset.load(path)
-    folder = path if (path / "journal.json").is_file() else path / "journal"
+    folder = journal_folder(path) or path
     removed = Tombstones.read(folder)
     kept = [
         span
@@ -69,7 +69,7 @@ def open_source(path: Path, form: str | None, task: str | None = None, discount:
     Raises:
         ValueError: in one sentence, for what cannot be read, or was not to be given.
     """
-    is_journal = any((folder / "journal.json").is_file() for folder in (path, path / "journal"))
+    is_journal = journal_folder(path) is not None
     if form is None:
         if not is_journal and path.exists():
             raise ValueError(f"data {path}: it is no journal; say what it is with --format, {', '.join(READERS)}")
@@ -95,8 +95,7 @@ def raw_info(name: str, discount: float | None = None) -> tuple[DatasetInfo, Any
         task = find_task(name)
         if discount is not None:
             raise ValueError(f"--discount {discount:g}: task {name!r} has {task.discount:g}; leave it out")
-        tail = (failure_reward(task) or 0.0) / (1.0 - task.discount)
-        return replace(info_of(task, ""), reward_scale=1.0, reward_shift=0.0, truncation_value=tail), task
+        return info_of(replace(task, reward_scale=1.0, reward_shift=0.0), ""), task
     if discount is None:
         raise ValueError(
             f"task {name!r} is unknown; choose one of {', '.join(task_names())}, or give --discount for one of your own"

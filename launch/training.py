@@ -198,8 +198,8 @@ class Training:
 
     @property
     def _complete(self) -> bool:
-        stop = self.recipe.online.stop_score
-        if stop is not None and self.ledger.best.get(self.recipe.evaluation.headline, stop - 1.0) >= stop:
+        stop, best = self.recipe.online.stop_score, self.ledger.best.get(self.recipe.evaluation.headline)
+        if stop is not None and best is not None and best >= stop:
             return True
         return self.learner.is_last_phase and self.learner.remaining <= 0 and self.learner.owed <= 0
 

@@ -19,10 +19,13 @@ def critic(params: Params, view: View, batch: Batch, key: jax.Array) -> tuple[ja
     return squared_td_error(q, td_target(view, batch, next_q)), {"q": jnp.mean(q)}
 
 
-def actor(params: Params, view: View, batch: Batch, key: jax.Array) -> tuple[jax.Array, Metrics]:
-    """`E[temperature * log pi(a|s) - mean_E Q(s,a)]`, `a ~ pi(s)`."""
+def actor(
+    params: Params, view: View, batch: Batch, key: jax.Array, pessimistic: bool = False
+) -> tuple[jax.Array, Metrics]:
+    """`E[temperature * log pi(a|s) - mean_E Q(s,a)]`, `a ~ pi(s)`; with `pessimistic` the minimum over E."""
     action, log_prob = view.pi(batch.obs, params).sample(key)
-    q = jnp.mean(view.q(batch.obs, action), axis=0)
+    over_members = jnp.min if pessimistic else jnp.mean
+    q = over_members(view.q(batch.obs, action), axis=0)
     return jnp.mean(view.temperature() * log_prob - q), {"entropy": -jnp.mean(log_prob), "q": jnp.mean(q)}
 
 

@@ -9,7 +9,7 @@ import numpy as np
 
 from agent.replay.columns import read_columns
 from agent.replay.entry import Layout
-from agent.replay.journal_info import DatasetInfo, JournalInfo
+from agent.replay.journal_info import DatasetInfo, JournalInfo, journal_folder
 from agent.replay.returns import discounted_returns, episode_slices
 from agent.types import SOURCES, Batch, Normalizer
 
@@ -87,7 +87,7 @@ class Dataset:
         Raises:
             ValueError: in one sentence, for anything else.
         """
-        folder = next((f for f in (path, path / "journal") if (f / "journal.json").is_file()), None)
+        folder = journal_folder(path)
         if folder is None:
             raise ValueError(
                 f"data set {path}: there is no journal; make one with `segue collect`, or with `segue data import`"

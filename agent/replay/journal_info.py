@@ -35,6 +35,11 @@ def session_folders(folder: Path) -> dict[int, Path]:
     return {int(match[2], 16): folder / match[0] for match in sorted(found, key=lambda match: int(match[1]))}
 
 
+def journal_folder(path: Path) -> Path | None:
+    """The journal at `path`, which is its folder or that of its run; None where there is none."""
+    return next((folder for folder in (path, path / "journal") if (folder / "journal.json").is_file()), None)
+
+
 @dataclass(frozen=True, kw_only=True)
 class DatasetInfo:
     """What numbers mean.

@@ -15,7 +15,7 @@ from agent.heads import Networks
 from agent.replay.dataset import Dataset
 from launch.data_edit import merged, relabelled
 from launch.data_tools import open_source
-from launch.experiment_parts import scored, write_once
+from launch.experiment_parts import ExperimentRecipe, finish, write_once
 from launch.finetune import finetune_stage
 from launch.recipe_files import to_json
 from launch.recipes import (
@@ -27,9 +27,8 @@ from launch.recipes import (
     Offline,
     Online,
     PretrainRecipe,
-    check_seed,
 )
-from launch.runs import prepare, write_json
+from launch.runs import prepare
 from launch.stages import collect_stage, pretrain_stage
 
 TASK = "door-binary"
@@ -37,44 +36,32 @@ PAPERS = {"WSRL": 0.8, "SOAR": 1.0, "Cal-QL": 0.19}  # success after 400,000 ste
 
 
 @dataclass(frozen=True)
-class Recipe:
+class Recipe(ExperimentRecipe):
     """What `segue run adroit-door` does.
 
     Attributes:
         data: the demonstrations, D4RL's HDF5 or an .npz of the same arrays, with the dense task's observations.
-        preset: which preset the numbers are from.
-        seed: of everything.
         cloning_learning, cloning: the policy that is cloned from all demonstrations.
         collect: its successes.
-        learning, online_learning: networks and optimisers, offline and online; the networks have to be the same.
-        offline, online, evaluation: as in `RehearseRecipe`.
+        online_learning: networks and optimisers online; the networks have to be those of `learning`.
     """
 
-    data: str | None = None
-    preset: str = "scaled"
-    seed: int = 0
     cloning_learning: Learning = field(default_factory=Learning)
     cloning: Offline = field(default_factory=lambda: Offline("bc"))
     collect: Collect = field(default_factory=Collect)
-    learning: Learning = field(default_factory=Learning)
     online_learning: Learning = field(default_factory=Learning)
-    offline: Offline = field(default_factory=Offline)
-    online: Online = field(default_factory=Online)
-    evaluation: Evaluation = field(default_factory=Evaluation)
-
-    def __post_init__(self) -> None:
-        check_seed(self.seed)
 
 
 # WSRL, appendix C and I, and its public code (Adroit): for a GPU.
+LEARNING = Learning(Networks((512, 512), (512, 512, 512)), actor_lr=1e-4, critic_lr=3e-4, temperature_lr=1e-4)
 PAPER = Recipe(
     preset="paper",
     cloning_learning=Learning(Networks((256, 256), (256, 256), critics=2)),
     cloning=Offline("bc", updates=2_000),
     # As many as AWAC made; the share that succeeds differs with the clone.
     collect=Collect(transitions=50_000, behavior="policy", noise=True, only_successes=True),
-    learning=Learning(Networks((512, 512), (512, 512, 512)), actor_lr=1e-4, critic_lr=3e-4, temperature_lr=1e-4),
-    online_learning=Learning(Networks((512, 512), (512, 512, 512)), actor_lr=1e-4, critic_lr=3e-4, temperature_lr=1e-4),
+    learning=LEARNING,
+    online_learning=LEARNING,
     offline=Offline(
         "calql", {"conservative": 1.0, "sampled_actions": 10, "backup_actions": 10}, updates=20_000, batch_size=256
     ),
@@ -123,6 +110,12 @@ def as_observed(dataset: Dataset) -> Dataset:
     return replace(dataset, columns=columns)
 
 
+def binary_data(out: Path) -> Dataset:
+    """The demonstrations that succeed, and the clone's successes."""
+    successes = relabelled(Dataset.load(out / "demonstrations"), TASK, only_successes=True)
+    return merged([successes, Dataset.load(out / "rollouts")], ["demonstrations", "rollouts"])
+
+
 def run(
     recipe: Recipe, out: Path, progress: Progress, resume: bool = False, in_process: bool = False
 ) -> dict[str, Any]:
@@ -131,7 +124,7 @@ def run(
         raise ValueError("segue run adroit-door: starts from human demonstrations; give them with --data FILE")
     demonstrations = relabelled(as_observed(open_source(Path(recipe.data), "d4rl", "door").dataset), TASK)
     prepare(out, to_json(recipe), resume)
-    write_once(demonstrations, out / "demonstrations")
+    write_once(lambda: demonstrations, out / "demonstrations")
     seed, clone = recipe.seed, out / "clone"
     pretrain_stage(
         PretrainRecipe(str(out / "demonstrations"), TASK, seed, recipe.cloning_learning, recipe.cloning),
@@ -141,8 +134,7 @@ def run(
     )
     collect = replace(recipe.collect, source=str(clone))
     collect_stage(CollectRecipe(TASK, seed, collect), out / "rollouts", progress, resume)
-    successes = relabelled(Dataset.load(out / "demonstrations"), TASK, only_successes=True)
-    write_once(merged([successes, Dataset.load(out / "rollouts")], ["demonstrations", "rollouts"]), out / "data")
+    write_once(lambda: binary_data(out), out / "data")
     pretrain = PretrainRecipe(str(out / "data"), TASK, seed, recipe.learning, recipe.offline)
     pretrain_stage(pretrain, out / "pretrain", progress, resume)
     finetune = FinetuneRecipe(
@@ -154,15 +146,4 @@ def run(
         evaluation=recipe.evaluation,
     )
     finetune_stage(finetune, out / "wsrl", progress, resume, in_process)
-    data = Dataset.load(out / "data")
-    result = {
-        "experiment": "adroit-door",
-        "preset": recipe.preset,
-        "seed": seed,
-        "task": TASK,
-        "papers_after_400000_steps": PAPERS,
-        "data": {"transitions": len(data), "episodes": len(data.episodes), "provenance": data.info.provenance},
-        **scored(out / "wsrl"),
-    }
-    write_json(out / "result.json", result)
-    return result
+    return finish("adroit-door", recipe, TASK, out, papers_after_400000_steps=PAPERS)

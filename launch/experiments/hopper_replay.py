@@ -13,41 +13,28 @@ from rich.progress import Progress
 from agent.heads import Networks
 from agent.replay.dataset import Dataset
 from launch.data_tools import raw_info
-from launch.experiment_parts import scored, write_once
+from launch.experiment_parts import ExperimentRecipe, finish, scored, write_once
 from launch.finetune import finetune_stage
 from launch.formats import READERS, WRITERS
 from launch.recipe_files import to_json
-from launch.recipes import Evaluation, FinetuneRecipe, Learning, Offline, Online, PretrainRecipe, check_seed
-from launch.runs import prepare, write_json
+from launch.recipes import Evaluation, FinetuneRecipe, Learning, Offline, Online, PretrainRecipe
+from launch.runs import prepare
 from launch.stages import pretrain_stage
 
 TASK = "hopper"
 
 
 @dataclass(frozen=True)
-class Recipe:
+class Recipe(ExperimentRecipe):
     """What `segue run hopper-replay` does.
 
     Attributes:
         data: none is needed.
-        preset: which preset the numbers are from.
-        seed: of everything.
         behavior_learning, behavior: the agent whose replay becomes the data.
-        learning, offline, online, evaluation: as in `RehearseRecipe`.
     """
 
-    data: str | None = None
-    preset: str = "scaled"
-    seed: int = 0
     behavior_learning: Learning = field(default_factory=Learning)
     behavior: Online = field(default_factory=Online)
-    learning: Learning = field(default_factory=Learning)
-    offline: Offline = field(default_factory=Offline)
-    online: Online = field(default_factory=Online)
-    evaluation: Evaluation = field(default_factory=Evaluation)
-
-    def __post_init__(self) -> None:
-        check_seed(self.seed)
 
 
 # WSRL, appendix C and I, and its public code (locomotion): for a GPU.
@@ -98,20 +85,10 @@ def run(
     if not (out / "replay.hdf5").exists():
         WRITERS["d4rl"](Dataset.load(out / "behavior"), out / "replay.hdf5")
     info, task = raw_info(TASK)
-    write_once(READERS["d4rl"](out / "replay.hdf5", info, None if task is None else task.max_steps), out / "data")
+    limit = None if task is None else task.max_steps
+    write_once(lambda: READERS["d4rl"](out / "replay.hdf5", info, limit), out / "data")
     pretrain = PretrainRecipe(str(out / "data"), TASK, recipe.seed, recipe.learning, recipe.offline)
     pretrain_stage(pretrain, out / "pretrain", progress, resume)
     wsrl = FinetuneRecipe(str(out / "pretrain"), learning=recipe.learning, online=recipe.online, **learned)
     finetune_stage(wsrl, out / "wsrl", progress, resume, in_process)
-    data = Dataset.load(out / "data")
-    result = {
-        "experiment": "hopper-replay",
-        "preset": recipe.preset,
-        "seed": recipe.seed,
-        "task": TASK,
-        "data": {"transitions": len(data), "episodes": len(data.episodes), "provenance": data.info.provenance},
-        "behavior": scored(out / "behavior"),
-        **scored(out / "wsrl"),
-    }
-    write_json(out / "result.json", result)
-    return result
+    return finish("hopper-replay", recipe, TASK, out, behavior=scored(out / "behavior"))

@@ -262,7 +262,9 @@ def test_a_pessimistic_actor_follows_the_lowest_critic():
     state = tiny_state(nets, find_method("sac"))
     rows = batch([[0.3, -0.2]] * 4, [[0.2]] * 4, [0.0] * 4, [[0.0, 0.0]] * 4)
     view, params = View(nets, state, {}), {"actor": state.params["actor"]}
-    mean, low = (float(method.actor(params, view, rows, KEY)[1]["q"]) for method in (sac, sac_min))
+    mean, low = (
+        float(method.losses["actor"](params, view, rows, KEY)[1]["q"]) for method in (sac.METHOD, sac_min.METHOD)
+    )
     action, _ = view.pi(rows.obs).sample(KEY)
     q = view.q(rows.obs, action)
     assert low == pytest.approx(float(jnp.mean(jnp.min(q, axis=0))), rel=1e-5)
