@@ -42,7 +42,7 @@ def write_once(make: Callable[[], Dataset], folder: Path) -> None:
 
 
 def finish(name: str, recipe: ExperimentRecipe, task: str, out: Path, **more: Any) -> dict[str, Any]:
-    """Writes `result.json`, and returns what it holds: what was run, the data in `out/data`, the curve of `out/wsrl`, `more`."""
+    """Writes and returns `result.json`: what was run, the data in `out/data`, the curve of `out/wsrl`, and `more`."""
     data = Dataset.load(out / "data")
     result = {
         "experiment": name,
