@@ -79,7 +79,7 @@ def volatility(changes: Array, beta: float = 0.9) -> jax.Array:
         )
 
     def step(carry: tuple[jax.Array, jax.Array], change: jax.Array) -> tuple[tuple[jax.Array, jax.Array], jax.Array]:
-        average, weight = (beta * old + (1.0 - beta) * new for old, new in zip(carry, (change, 1.0), strict=True))
+        average, weight = beta * carry[0] + (1.0 - beta) * change, beta * carry[1] + (1.0 - beta)
         return (average, weight), average / weight  # the weight is 1 - beta^t, without its cancellation
 
     start = (jnp.float32(0.0), jnp.float32(0.0))

@@ -80,12 +80,15 @@ def test_the_last_share_is_one_of_steps_and_not_of_evaluations():
     assert asymptote(steps, [[0.0] * 7 + [0.4, 0.8]], 0.5) == pytest.approx([0.6])
 
 
-@pytest.mark.parametrize("tenths", range(1, 10))
-def test_an_evaluation_at_the_edge_of_the_last_share_counts(tenths):
-    steps = np.arange(11) * 3
-    success = np.zeros((1, 11))
-    success[0, 10 - tenths] = 1.0
-    assert asymptote(steps, success, tenths / 10) == pytest.approx([1 / (tenths + 1)])
+@pytest.mark.parametrize("percent", [1, 41, 57, 82])  # of 100 evaluations after the first; 0.57 * 400 rounds below 228
+def test_an_evaluation_at_the_edge_of_the_last_share_counts(percent):
+    success = np.zeros((1, 101))
+    success[0, 100 - percent] = 1.0
+    assert asymptote(np.arange(101) * 4, success, percent / 100) == pytest.approx([1 / (percent + 1)])
+
+
+def test_the_last_share_is_one_of_the_run_wherever_it_begins():
+    assert asymptote([10_000, 10_100, 10_200], [[0.0, 0.4, 0.8]], 0.5) == pytest.approx([0.6])
 
 
 def test_soar_asymptote_is_that_of_its_last_50k_steps():
