@@ -1,15 +1,25 @@
 """Carrying the state from one method to the next."""
 
-from collections.abc import Mapping
+import math
+from collections.abc import Collection, Mapping
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from agent.heads import Actor, Critics, Multiplier, Networks
+from agent.heads import Actor, Critics, Multiplier, Networks, Value
 from agent.optim import Adam, Optimizer
 from agent.types import Method, Nets, Normalizer, State
 from agent.update import optimizer_of
+
+# WSRL's public code.
+OPTIMIZERS: Mapping[str, Optimizer] = {
+    "actor": Adam(1e-4),
+    "critic": Adam(3e-4),
+    "value": Adam(3e-4),
+    "temperature": Adam(1e-4),
+    "conservatism": Adam(3e-4),
+}
 
 
 def make_nets(
@@ -26,7 +36,7 @@ def make_nets(
 
     Args:
         obs_shapes: shape of one observation by name; vectors, which are standardised and concatenated.
-        optimizer: by group, where it is not WSRL's: actor and temperature Adam 1e-4, critic Adam 3e-4.
+        optimizer: by group, where it is not `OPTIMIZERS`.
         temperature: its initial value.
         target_entropy: nats; -action_dim where not given.
     """
@@ -35,11 +45,21 @@ def make_nets(
     return Nets(
         modules={
             "actor": Actor(action_dim, networks),
+            "prior": Actor(action_dim, networks),  # a policy that is kept as it was
             "critic": Critics(networks.critics, networks),
+            "value": Value(networks),
             "temperature": Multiplier(temperature),
+            "conservatism": Multiplier(1.0),  # CQL's Lagrange multiplier
         },
-        arguments={"actor": (obs,), "critic": (obs, action), "temperature": ()},
-        optimizer={"actor": Adam(1e-4), "critic": Adam(3e-4), "temperature": Adam(1e-4), **(optimizer or {})},
+        arguments={
+            "actor": (obs,),
+            "prior": (obs,),
+            "critic": (obs, action),
+            "value": (obs,),
+            "temperature": (),
+            "conservatism": (),
+        },
+        optimizer={**OPTIMIZERS, **(optimizer or {})},
         action_dim=action_dim,
         discount=discount,
         tau=tau,
@@ -48,13 +68,31 @@ def make_nets(
     )
 
 
+def with_std(state: State, std: float) -> State:
+    """The state with the policy's std, before the squashing, set to one number everywhere."""
+    actor = dict(state.params["actor"])
+    raw = actor["log_std"]
+    if isinstance(raw, Mapping):
+        actor["log_std"] = {"kernel": jnp.zeros_like(raw["kernel"]), "bias": jnp.full_like(raw["bias"], math.log(std))}
+    else:
+        actor["log_std"] = jnp.full_like(raw, math.log(std))
+    return state.replace(params={**state.params, "actor": actor})
+
+
 def first_state(nets: Nets, method: Method, normalizer: Normalizer, key: jax.Array) -> State:
     """A fresh state for `method`: every group random, moments zero."""
     empty = State({}, {}, {}, normalizer, jnp.int32(0), key)
     return adopt(nets, method, empty, None)
 
 
-def adopt(nets: Nets, method: Method, state: State, previous: Method | None, keep_moments: bool = True) -> State:
+def adopt(
+    nets: Nets,
+    method: Method,
+    state: State,
+    previous: Method | None,
+    keep_moments: bool = True,
+    fresh: Collection[str] = (),
+) -> State:
     """The state as `method` needs it.
 
     Groups that both methods know are kept, missing ones initialised, unused ones dropped. A group's optimiser moments are
@@ -63,10 +101,19 @@ def adopt(nets: Nets, method: Method, state: State, previous: Method | None, kee
     Args:
         previous: the method that trained `state`, or None for a fresh one.
         keep_moments: False starts all moments anew.
+        fresh: groups that begin at random although they are known.
     """
     groups = (*method.updated, *method.frozen)
+    kept = {name: getattr(state, name) for name in ("params", "target", "opt")}
+    kept = {kind: {name: x for name, x in tree.items() if name not in fresh} for kind, tree in kept.items()}
+    state = state.replace(**kept)
+    # Another key, so that a fresh group is not what it was at the beginning of the run.
+    key = jax.random.fold_in(state.key, 1)
     params = {
-        name: state.params[name] if name in state.params else init_group(nets, name, state.key) for name in groups
+        name: state.params[name]
+        if name in state.params
+        else init_group(nets, name, key if name in fresh else state.key)
+        for name in groups
     }
     opt = {}
     for name in method.updated:

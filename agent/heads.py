@@ -83,6 +83,17 @@ class Actor(nn.Module):
         return mean, jnp.clip(log_std, math.log(MIN_STD), math.log(MAX_STD))
 
 
+class Value(nn.Module):
+    """`(B, D) -> (B,)`: the value of a state; as wide as a critic."""
+
+    networks: Networks
+
+    @nn.compact
+    def __call__(self, obs: jax.Array) -> jax.Array:
+        x = Trunk(self.networks.critic_hidden, self.networks.layer_norm)(obs)
+        return nn.Dense(1, kernel_init=_orthogonal(1e-2))(x)[:, 0]
+
+
 def _each_member(init: nn.initializers.Initializer) -> nn.initializers.Initializer:
     """Initialises every member of a stacked `(E, in, out)` kernel on its own."""
 

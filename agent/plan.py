@@ -3,8 +3,8 @@
 import math
 from collections.abc import Callable
 
-from agent.replay.mixture import split
-from agent.types import Method, Phase
+from agent.replay.mixture import counts
+from agent.types import Method, Phase, at_step
 
 
 def plan(offline: Phase, bridge: Callable[[Phase, Phase], tuple[Phase, ...]], online: Phase) -> tuple[Phase, ...]:
@@ -20,7 +20,7 @@ def plan(offline: Phase, bridge: Callable[[Phase, Phase], tuple[Phase, ...]], on
         check_phase(phase)
     known = {g for p in phases if p.method for g in (*p.method.updated, *p.method.frozen)}
     for phase in phases:
-        for group in phase.collect.groups if phase.collect else ():
+        for group in (*(phase.collect.groups if phase.collect else ()), *phase.copies.values()):
             if group not in known:
                 raise ValueError(
                     f"phase {phase.name!r} acts with group {group!r}, which no method of the plan has; choose another method"
@@ -46,15 +46,14 @@ def check_phase(phase: Phase) -> None:
     for source in phase.shares:
         if source not in ("offline", "online"):
             raise ValueError(f"{where}: its shares name {source!r}; the sources are offline and online")
-    if not abs(sum(phase.shares.values()) - 1.0) <= 1e-6 or min(phase.shares.values()) < 0:
-        raise ValueError(f"{where}: shares {dict(phase.shares)} do not add up to 1; correct them")
+    for step in (0, phase.env_steps // 2, phase.env_steps):
+        shares = {source: float(share) for source, share in at_step(phase.shares, step).items()}
+        if not abs(sum(shares.values()) - 1.0) <= 1e-6 or min(shares.values()) < 0:
+            raise ValueError(f"{where}: shares {shares} do not add up to 1; correct them")
     if not phase.env_steps and set(phase.shares) != {"offline"}:
         raise ValueError(f"{where}: trains offline on {dict(phase.shares)}; give it shares of the data set only")
-    lost = [
-        source
-        for source, share in phase.shares.items()
-        if share and source not in split(phase.shares, phase.batch_size)
-    ]
+    drawn = counts(phase.shares, phase.batch_size)
+    lost = [source for source, share in phase.shares.items() if share and source not in drawn]
     if lost:
         raise ValueError(
             f"{where}: a batch of {phase.batch_size} holds no transition of the share {lost[0]!r}; make it larger"
@@ -66,6 +65,8 @@ def check_phase(phase: Phase) -> None:
             raise ValueError(f"{where}: its method has no coefficient {name!r}; it has {known}")
     for name, value in {**phase.method.coef, **phase.coef}.items():
         count = name.endswith("_actions")
+        if count and callable(value):
+            raise ValueError(f"{where}: coefficient {name} is a schedule; a count decides shapes, so give one number")
         if not callable(value) and not (math.isfinite(value) and value >= count and (not count or value == int(value))):
             wanted = "a whole number of 1 or more" if count else "a finite number of 0 or more"
             raise ValueError(f"{where}: coefficient {name} is {value}; give {wanted}")

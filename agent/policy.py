@@ -1,20 +1,36 @@
 """From parameters to actions: all that runs beside the robot."""
 
 from collections.abc import Mapping
+from functools import partial
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import struct
 
-from agent.types import Behavior, Nets, Normalizer, Params, State, View
+from agent.types import Behavior, Method, Moment, Nets, Normalizer, Params, State, View
 
-SAMPLE = Behavior(("actor",), lambda view, obs, key, step: view.pi(obs).sample(key)[0])
-MODE = Behavior(("actor",), lambda view, obs, key, step: view.pi(obs).mode())
+SAMPLE = Behavior(("actor",), lambda view, obs, now: view.pi(obs).sample(now.key)[0])
+MODE = Behavior(("actor",), lambda view, obs, now: view.pi(obs).mode())
 UNIFORM = Behavior(
     ("actor",),  # not read; parameters travel all the same, so that the order of publications has no hole
-    lambda view, obs, key, step: jax.random.uniform(key, (1, view.nets.action_dim), minval=-1.0, maxval=1.0),
+    lambda view, obs, now: jax.random.uniform(now.key, (1, view.nets.action_dim), minval=-1.0, maxval=1.0),
 )
+
+
+def noisy_mode(std: float) -> Behavior:
+    """The most likely action with normal noise of that std, kept in the box (Fujimoto et al. 2018, Algorithm 1)."""
+
+    def act(view: View, obs: Mapping[str, jax.Array], now: Moment) -> jax.Array:
+        action = view.pi(obs).mode()
+        return jnp.clip(action + std * jax.random.normal(now.key, action.shape), -1.0, 1.0)
+
+    return Behavior(("actor",), act)
+
+
+def exploration(method: Method) -> Behavior:
+    """How a method's policy acts to learn."""
+    return method.explore or SAMPLE
 
 
 class PolicyParams(struct.PyTreeNode):
@@ -24,16 +40,19 @@ class PolicyParams(struct.PyTreeNode):
         params: the groups that the behaviour names.
         normalizer: observation statistics.
         version: minibatches behind these parameters.
+        coef: the numbers that the behaviour reads.
     """
 
     params: Params
     normalizer: Normalizer
     version: int = struct.field(pytree_node=False)
+    coef: Mapping[str, float] = struct.field(default_factory=dict)
 
 
-def policy_params(state: State, behavior: Behavior) -> PolicyParams:
-    """The part of the state that `behavior` needs."""
-    return PolicyParams({g: state.params[g] for g in behavior.groups}, state.normalizer, int(state.update_count))
+def policy_params(state: State, behavior: Behavior, coef: Mapping[str, float] | None = None) -> PolicyParams:
+    """The part of the state that `behavior` needs, and its numbers."""
+    params = {g: state.params[g] for g in behavior.groups}
+    return PolicyParams(params, state.normalizer, int(state.update_count), dict(coef or {}))
 
 
 class Policy:
@@ -48,17 +67,31 @@ class Policy:
     def __init__(self, nets: Nets, behavior: Behavior, key: jax.Array) -> None:
         self._key, self.calls = key, 0
 
-        def act(
-            params: Params, normalizer: Normalizer, obs: Mapping, key: jax.Array, call: int, step: int
-        ) -> jax.Array:
-            state = State(params, {}, {}, normalizer, jnp.int32(0), key)
-            batch = jax.tree.map(lambda x: x[None], obs)
-            return behavior.act(View(nets, state, {}), batch, jax.random.fold_in(key, call), step)[0]
-
-        self._act = jax.jit(act)
+        self._act = jax.jit(partial(act, nets, behavior))
 
     def __call__(self, now: PolicyParams, obs: Mapping[str, np.ndarray], step: int) -> np.ndarray:
         """Action `(A,)` in -1..1 for one observation, at `step` of its episode."""
-        action = self._act(now.params, now.normalizer, dict(obs), self._key, self.calls, step)
+        action = self._act(now.params, now.normalizer, now.coef, dict(obs), self._key, self.calls, step)
         self.calls += 1
         return np.asarray(action)
+
+
+def act(
+    nets: Nets,
+    behavior: Behavior,
+    params: Params,
+    normalizer: Normalizer,
+    coef: Mapping[str, jax.Array | float],
+    obs: Mapping[str, jax.Array],
+    key: jax.Array,
+    call: jax.Array | int,
+    step: jax.Array | int,
+) -> jax.Array:
+    """Action `(A,)` for one observation, at `step` of its episode; `call` counts the steps of all episodes.
+
+    Both count alike, so that the episode's own number, `call - step`, stays the same while it lasts.
+    """
+    episode_key = jax.random.fold_in(jax.random.fold_in(key, call - step), 1)
+    moment = Moment(jax.random.fold_in(key, call), episode_key, jnp.int32(step))
+    view = View(nets, State(params, {}, {}, normalizer, jnp.int32(0), key), coef)
+    return behavior.act(view, jax.tree.map(lambda x: x[None], obs), moment)[0]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 import jax
@@ -142,6 +142,11 @@ class View:
     state: State
     coef: Mapping[str, Any]
 
+    def acting_as(self, group: str) -> View:
+        """The same view with the policy of another group."""
+        params = {**self.state.params, "actor": self.state.params[group]}
+        return replace(self, state=self.state.replace(params=params))
+
     def apply(self, group: str, *inputs: Any, params: Params | None = None) -> Any:
         """The network of `group`, with the differentiable `params[group]` where given, else with a stop-gradient."""
         own = None if params is None else params.get(group)
@@ -171,6 +176,15 @@ class View:
         small: Any = module.clone(members=count)
         return small.apply({"params": members}, self.state.normalizer(obs), action)
 
+    def pi_target(self, obs: Mapping[str, jax.Array]) -> TanhNormal:
+        """The slow copy of the policy at `obs`; of a method that names the actor among its targets."""
+        module, own = self.nets.modules["actor"], self.state.target["actor"]
+        return TanhNormal(*module.apply({"params": own}, self.state.normalizer(obs)))
+
+    def v(self, obs: Mapping[str, jax.Array], params: Params | None = None) -> jax.Array:
+        """The state value, `(B,)`."""
+        return self.apply("value", self.state.normalizer(obs), params=params)
+
     def temperature(self, params: Params | None = None) -> jax.Array:
         """The entropy temperature, `()`."""
         return self.apply("temperature", params=params)
@@ -194,6 +208,8 @@ class Method:
         frozen: groups that are carried along but never updated.
         coef: numbers that losses read from `View.coef`; a phase may put a schedule in their place.
         optimizer: optimiser by group, where it differs from `Nets.optimizer`.
+        explore: how the policy acts to learn, where its std is not trained; None samples the policy.
+        not_offline, not_online: why it cannot be used there; empty where it can.
     """
 
     losses: Mapping[Groups, Loss]
@@ -202,6 +218,9 @@ class Method:
     frozen: tuple[str, ...] = ()
     coef: Mapping[str, float] = field(default_factory=dict)
     optimizer: Mapping[str, Optimizer] = field(default_factory=dict)
+    explore: Behavior | None = None
+    not_offline: str = ""
+    not_online: str = ""
 
     @property
     def updated(self) -> tuple[str, ...]:
@@ -220,11 +239,34 @@ class Behavior:
 
     Attributes:
         groups: what `act` reads.
-        act: `(view, obs with a batch of 1, key, step in the episode) -> action (1, A)`.
+        act: `(view, obs with a batch of 1, moment) -> action (1, A)`; `view.coef` holds the phase's `acting`.
     """
 
     groups: tuple[str, ...]
-    act: Callable[[View, Mapping[str, jax.Array], jax.Array, jax.Array | int], jax.Array]
+    act: Callable[[View, Mapping[str, jax.Array], Moment], jax.Array]
+
+
+class Moment(struct.PyTreeNode):
+    """When a behaviour acts.
+
+    Attributes:
+        key: random key of this step.
+        episode_key: random key of the episode, the same at each of its steps.
+        step: in the episode, from 0, `()` int32.
+    """
+
+    key: jax.Array
+    episode_key: jax.Array
+    step: jax.Array
+
+
+Scheduled = float | Callable[[Any], Any]
+"""A number, or a function of the phase's environment step."""
+
+
+def at_step(values: Mapping[str, Scheduled], step: Any) -> dict[str, Any]:
+    """What numbers and schedules are at a step of their phase."""
+    return {name: value(step) if callable(value) else value for name, value in values.items()}
 
 
 @dataclass(frozen=True)
@@ -239,9 +281,13 @@ class Phase:
         utd: minibatches per environment step.
         batch_size: transitions in a minibatch.
         collect: the behaviour that acts, or None where nothing acts.
-        shares: fraction of each batch by replay source (`offline`, `online`); they add up to 1.
+        shares: fraction of each batch by replay source (`offline`, `online`), constants or functions of the phase's
+            environment step; they add up to 1.
         coef: overrides of `Method.coef`: a number, or a function of the phase's environment step.
-        enter: functions applied to the state once, after adoption.
+        acting: numbers that the behaviour reads, by name, likewise.
+        fresh: groups that begin at random, whatever came before.
+        copies: groups that begin as a copy of another: `{"prior": "actor"}`.
+        enter: functions applied to the state once, after all that.
         optimizer: keep the moments of groups whose optimiser is the same, or reset all.
     """
 
@@ -252,8 +298,11 @@ class Phase:
     utd: int = 1
     batch_size: int = 256
     collect: Behavior | None = None
-    shares: Mapping[str, float] = field(default_factory=lambda: {"online": 1.0})
-    coef: Mapping[str, float | Callable[[Any], Any]] = field(default_factory=dict)
+    shares: Mapping[str, Scheduled] = field(default_factory=lambda: {"online": 1.0})
+    coef: Mapping[str, Scheduled] = field(default_factory=dict)
+    acting: Mapping[str, Scheduled] = field(default_factory=dict)
+    fresh: tuple[str, ...] = ()
+    copies: Mapping[str, str] = field(default_factory=dict)
     enter: tuple[Callable[[State], State], ...] = ()
     optimizer: Literal["keep", "reset"] = "keep"
 

@@ -7,7 +7,8 @@ from datetime import UTC, datetime
 import jax
 import numpy as np
 
-from agent.policy import Policy, PolicyParams
+from agent.methods import find_method
+from agent.policy import Policy, PolicyParams, exploration
 from agent.replay.entry import Begin, Entry, Event, Scores, Step
 from agent.types import SOURCES, Nets, Phase, Transition
 from launch.evaluate import Evaluator
@@ -182,7 +183,8 @@ def make_performer(
     behaviors = {behavior: Policy(nets, behavior, key) for behavior in acting.values()}
     policies = {i: behaviors[behavior] for i, behavior in acting.items()}
     actor = Actor(env, policies, recipe.seed, operator, actor_id, session or new_session())
-    evaluator = Evaluator(env, nets, recipe.evaluation.trials, recipe.seed, operator)
+    explore = exploration(find_method(recipe.online.method))
+    evaluator = Evaluator(env, nets, recipe.evaluation.trials, recipe.seed, operator, explore)
     return Performer(actor, evaluator, recipe.arm, tell)
 
 

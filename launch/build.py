@@ -7,7 +7,7 @@ from agent.bridges import find_bridge
 from agent.methods import find_method
 from agent.optim import Adam
 from agent.plan import check_phase, plan
-from agent.policy import SAMPLE
+from agent.policy import exploration
 from agent.replay.entry import Layout
 from agent.replay.journal import JournalInfo
 from agent.types import Nets, Phase
@@ -29,6 +29,7 @@ def networks_of(task: AnyTask, learning: Learning) -> Nets:
         optimizer={
             "actor": Adam(learning.actor_lr),
             "critic": Adam(learning.critic_lr),
+            "value": Adam(learning.critic_lr),
             "temperature": Adam(learning.temperature_lr),
         },
         discount=task.discount,
@@ -40,9 +41,12 @@ def networks_of(task: AnyTask, learning: Learning) -> Nets:
 
 def offline_phase(offline: Offline) -> Phase:
     """The pre-training phase. Raises `ValueError` for an unknown method or coefficient."""
+    method = find_method(offline.method)
+    if method.not_offline:
+        raise ValueError(f"--offline.method {offline.method}: {method.not_offline}; choose another method")
     phase = Phase(
         "offline",
-        find_method(offline.method),
+        method,
         updates=offline.updates,
         batch_size=offline.batch_size,
         shares={"offline": 1.0},
@@ -58,13 +62,16 @@ def online_plan(online: Online, offline: Phase | None = None) -> tuple[Phase, ..
     Args:
         offline: the offline phase; by default a stand-in for one that a checkpoint has behind it.
     """
+    method = find_method(online.method)
+    if method.not_online:
+        raise ValueError(f"--online.method {online.method}: {method.not_online}; choose another method")
     phase = Phase(
         "online",
-        find_method(online.method),
+        method,
         env_steps=online.env_steps,
         utd=online.utd,
         batch_size=online.batch_size,
-        collect=SAMPLE,
+        collect=exploration(method),
         coef=online.coef,
     )
     return plan(offline or offline_phase(Offline()), find_bridge(online.bridge, online.bridge_settings), phase)

@@ -9,12 +9,11 @@ import numpy as np
 from scipy.stats import beta
 
 from agent.policy import MODE, SAMPLE, Policy, PolicyParams
-from agent.types import Nets
+from agent.types import Behavior, Nets
 from launch.tasks import Environment, normalized_score, offset_of, trial_starts
 
 Mode = Literal["mode", "sample"]
 MODES: tuple[Mode, ...] = ("mode", "sample")
-BEHAVIORS = {"mode": MODE, "sample": SAMPLE}
 
 
 @dataclass(frozen=True)
@@ -76,12 +75,22 @@ class Evaluator:
         trials: how many.
         seed: of sampled actions; each evaluation uses fresh ones.
         operator: in whose name a twin's fault is acknowledged, or None.
+        explore: how it acts in the mode `sample`: a deterministic method's policy with its noise.
     """
 
-    def __init__(self, env: Environment, nets: Nets, trials: int, seed: int, operator: str | None) -> None:
+    def __init__(
+        self,
+        env: Environment,
+        nets: Nets,
+        trials: int,
+        seed: int,
+        operator: str | None,
+        explore: Behavior = SAMPLE,
+    ) -> None:
         self.env, self.operator = env, operator
         self.starts = trial_starts(env.task, trials)
-        self._policies = {m: Policy(nets, b, jax.random.key(seed + 1)) for m, b in BEHAVIORS.items()}
+        behaviors: dict[Mode, Behavior] = {"mode": MODE, "sample": explore}
+        self._policies = {m: Policy(nets, b, jax.random.key(seed + 1)) for m, b in behaviors.items()}
 
     @property
     def calls(self) -> int:

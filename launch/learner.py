@@ -1,20 +1,17 @@
 """The learner: takes transitions in, gives policy parameters out, and walks through the phases of a plan."""
 
 from collections.abc import Mapping, Sequence
-from functools import partial
-from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from agent.adopt import adopt, first_state
 from agent.policy import PolicyParams, policy_params
+from agent.program import begin, program
 from agent.replay.dataset import Dataset
-from agent.replay.mixture import Sources, draw, draw_on_host
+from agent.replay.mixture import Sources, draw_on_host
 from agent.replay.ring import Ring
-from agent.types import Method, Metrics, Nets, Normalizer, Phase, State, Transition
-from agent.update import train
+from agent.types import Method, Metrics, Nets, Normalizer, Phase, State, Transition, at_step
 
 OFFLINE_BLOCK = 100  # minibatches per program of an offline phase: how often progress is seen
 
@@ -70,19 +67,10 @@ class Learner:
         """Begins a phase: adopts the state for its method and applies what it does on entry."""
         self._phase, self.phase_env_steps, self.phase_updates = index, 0, 0
         phase = self.phase
-        method = phase.method
-        if method is None and not self.state.params:
-            # Acting before anything was trained needs networks: those of the next phase that has a method.
-            method = next((p.method for p in self.phases[index:] if p.method is not None), None)
-        if method is not None:
-            if self.state.params:
-                self.state = adopt(self.nets, method, self.state, self.method, phase.optimizer == "keep")
-            else:
-                self.state = first_state(self.nets, method, self._normalizer, self._key)
-            self.method = method
-        for change in phase.enter:
-            self.state = change(self.state)
-        self._program = None if phase.method is None else self._compile(phase, phase.method)
+        self.state, self.method = begin(self.nets, self.phases, index, self.state, self.method)
+        self._program = (
+            None if phase.method is None else jax.jit(program(self.nets, phase, phase.method), donate_argnums=0)
+        )
 
     def enter_next(self) -> None:
         """Begins the next phase."""
@@ -150,7 +138,10 @@ class Learner:
     def policy_params(self) -> PolicyParams:
         """What the phase's behaviour needs; the parameters are copies that training does not write over."""
         assert self.phase.collect is not None
-        return jax.tree.map(jnp.copy, policy_params(self.state, self.phase.collect))
+        coef = {name: float(x) for name, x in at_step(self.phase.acting, self.phase_env_steps).items()}
+        now = policy_params(self.state, self.phase.collect, coef)
+        params, normalizer = jax.tree.map(jnp.copy, (now.params, now.normalizer))
+        return now.replace(params=params, normalizer=normalizer)
 
     def _sources(self, steps: int) -> Sources:
         sources = {}
@@ -167,24 +158,6 @@ class Learner:
                 batches = draw_on_host(self.ring, phase.shares, rng, drawn, phase.utd, phase.batch_size)
                 sources[name] = (jax.device_put(batches), None)
         return sources
-
-    def _compile(self, phase: Phase, method: Method) -> Any:
-        utd = phase.utd if phase.env_steps else 1
-        fixed = {**method.coef, **{name: c for name, c in phase.coef.items() if not callable(c)}}
-        schedules = {name: c for name, c in phase.coef.items() if callable(c)}
-
-        @partial(jax.jit, donate_argnums=0)
-        def program(state: State, sources: Sources, start: jax.Array, steps: jax.Array) -> tuple[State, Metrics]:
-            return train(
-                self.nets,
-                method,
-                state,
-                lambda key, i: draw(sources, phase.shares, key, i, utd, phase.batch_size),
-                lambda i: {**fixed, **{name: schedule(start + i) for name, schedule in schedules.items()}},
-                steps,
-            )
-
-        return program
 
 
 def fetch(metrics: Metrics) -> dict[str, float]:

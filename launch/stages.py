@@ -11,6 +11,7 @@ from rich.progress import Progress
 
 from agent.adopt import first_state
 from agent.methods import find_method
+from agent.policy import exploration
 from agent.replay.dataset import Dataset
 from agent.replay.journal_write import write_journal
 from agent.replay.ring import Ring
@@ -117,7 +118,8 @@ def evaluate_stage(folder: Path, trials: int, arm: str, seed: int) -> dict[str, 
     now, nets, meta = load_policy(folder)
     env = make_env(find_task(meta["task"]), arm)
     try:
-        evaluator = Evaluator(env, nets, trials, seed, operator_of(arm))
+        explore = exploration(find_method(meta["method"]))
+        evaluator = Evaluator(env, nets, trials, seed, operator_of(arm), explore)
         scores = {mode: score.to_json() for mode, score in evaluator.both(now).items()}
     finally:
         env.close()

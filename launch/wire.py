@@ -163,7 +163,7 @@ def encode_params(learner: int, publication: int, phase: int, now: PolicyParams)
     header = {"kind": "parameters", "learner": learner, "publication": publication, "phase": phase}
     tree = {"params": now.params, "mean": now.normalizer.mean, "std": now.normalizer.std}
     arrays = {name: np.asarray(x) for name, x in flatten_dict(tree, sep="/").items()}
-    return pack({**header, "policy_version": now.version}, arrays)
+    return pack({**header, "policy_version": now.version, "coef": to_plain(now.coef)}, arrays)
 
 
 @dataclass(frozen=True)
@@ -188,7 +188,9 @@ def decode_params(
         RecordError: the message holds other arrays than the phase's behaviour names.
     """
     numbers = [header.get(name) for name in ("learner", "publication", "phase", "policy_version")]
-    if header["kind"] != "parameters" or not all(type(n) is int and 0 <= n < LIMIT for n in numbers):
+    coef: Any = header.get("coef")
+    are_numbers = isinstance(coef, dict) and all(type(x) is float and math.isfinite(x) for x in coef.values())
+    if header["kind"] != "parameters" or not are_numbers or not all(type(n) is int and 0 <= n < LIMIT for n in numbers):
         raise RecordError("parameters: the message does not say which they are")
     found = {name: (x.dtype.str, x.shape) for name, x in arrays.items()}
     want = specs.get(header["phase"])
@@ -198,7 +200,7 @@ def decode_params(
             f"parameters: {(wrong or ['phase'])[0]:.60} is not what phase {header['phase']} of the run has"
         )
     tree = unflatten_dict(dict(arrays), sep="/")
-    now = PolicyParams(tree["params"], Normalizer(tree["mean"], tree["std"]), header["policy_version"])
+    now = PolicyParams(tree["params"], Normalizer(tree["mean"], tree["std"]), header["policy_version"], coef)
     return Published(header["learner"], header["publication"], header["phase"], now)
 
 

@@ -10,7 +10,7 @@ from typing import Any
 
 def bridge_names() -> list[str]:
     """Names of all bridges, sorted."""
-    return sorted(m.name for m in pkgutil.iter_modules(__path__))
+    return sorted(m.name for m in pkgutil.iter_modules(__path__) if m.name != "parts")
 
 
 def bridge_class(name: str) -> type:

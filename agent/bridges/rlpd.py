@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass, replace
 
+from agent.bridges.parts import check_share, with_share
 from agent.types import Phase
 
 
@@ -16,10 +17,8 @@ class Bridge:
     offline_share: float = 0.5
 
     def __post_init__(self) -> None:
-        if not 0 < self.offline_share < 1:
-            raise ValueError(f"bridge 'rlpd': offline_share is {self.offline_share}; give a number between 0 and 1")
+        check_share("rlpd", self.offline_share)
 
     def __call__(self, offline: Phase, online: Phase) -> tuple[Phase, ...]:
         """`(online,)`."""
-        shares = {"offline": self.offline_share, "online": 1.0 - self.offline_share}
-        return (replace(online, shares=shares),)
+        return (replace(online, shares=with_share(self.offline_share)),)

@@ -1,7 +1,8 @@
 """From nothing: no pre-training and no offline data; uniform random actions first, then online learning."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
+from agent.bridges.parts import after, check_steps
 from agent.policy import UNIFORM
 from agent.types import Phase
 
@@ -17,15 +18,9 @@ class Bridge:
     steps: int = 5000
 
     def __post_init__(self) -> None:
-        if self.steps < 1:
-            raise ValueError(f"bridge 'scratch': steps is {self.steps}; give at least 1")
+        check_steps("scratch", self.steps)
 
     def __call__(self, offline: Phase, online: Phase) -> tuple[Phase, ...]:
         """`(random actions only, online)`."""
-        if self.steps >= online.env_steps:
-            raise ValueError(
-                f"bridge 'scratch': {self.steps} random steps leave nothing of the online phase's {online.env_steps}; "
-                "lower them or lengthen the online phase"
-            )
-        random = Phase("random", None, env_steps=self.steps, collect=UNIFORM)
-        return random, replace(online, env_steps=online.env_steps - self.steps)
+        rest = after("scratch", self.steps, online)
+        return Phase("random", None, env_steps=self.steps, collect=UNIFORM), rest

@@ -1,7 +1,8 @@
 """WSRL: fill the replay with the frozen policy's own steps, then learn online without the offline data."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
+from agent.bridges.parts import after, check_steps
 from agent.types import Phase
 
 
@@ -16,15 +17,9 @@ class Bridge:
     steps: int = 5000
 
     def __post_init__(self) -> None:
-        if self.steps < 1:
-            raise ValueError(f"bridge 'warm_up': steps is {self.steps}; give at least 1, or use the bridge 'direct'")
+        check_steps("warm_up", self.steps)
 
     def __call__(self, offline: Phase, online: Phase) -> tuple[Phase, ...]:
         """`(offline, collect only, online)`."""
-        if self.steps >= online.env_steps:
-            raise ValueError(
-                f"bridge 'warm_up': {self.steps} steps leave nothing of the online phase's {online.env_steps}; "
-                "shorten the warm-up or lengthen the online phase"
-            )
-        warm_up = Phase("warm-up", None, env_steps=self.steps, collect=online.collect)
-        return offline, warm_up, replace(online, env_steps=online.env_steps - self.steps)
+        rest = after("warm_up", self.steps, online)
+        return offline, Phase("warm-up", None, env_steps=self.steps, collect=online.collect), rest

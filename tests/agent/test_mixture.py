@@ -44,7 +44,7 @@ def table(first: float, rows: int):
 def test_each_source_gives_its_share_of_every_minibatch_from_filled_rows_only():
     sources = {"offline": (table(0.0, 10), jnp.int32(10)), "online": (table(100.0, 10), jnp.int32(3))}
     shares = {"offline": 0.25, "online": 0.75}
-    drawn = jax.jit(lambda key: draw(sources, shares, key, jnp.int32(0), 50, 8))
+    drawn = jax.jit(lambda key: draw(sources, shares, key, jnp.int32(0), jnp.int32(0), 50, 8))
     reward = np.asarray(drawn(jax.random.key(0)).reward)
     assert reward.shape == (50, 8)
     assert set(reward[:, :2].ravel()) == set(range(10))
@@ -54,7 +54,7 @@ def test_each_source_gives_its_share_of_every_minibatch_from_filled_rows_only():
 
 def test_the_two_sources_are_drawn_independently():
     sources = {name: (table(0.0, 1000), jnp.int32(1000)) for name in ("offline", "online")}
-    reward = draw(sources, {"offline": 0.5, "online": 0.5}, jax.random.key(0), jnp.int32(0), 4, 32).reward
+    reward = draw(sources, {"offline": 0.5, "online": 0.5}, jax.random.key(0), jnp.int32(0), jnp.int32(0), 4, 32).reward
     assert not np.array_equal(reward[:, :16], reward[:, 16:])
 
 
@@ -68,6 +68,6 @@ def test_minibatches_drawn_on_the_host_are_taken_step_by_step():
     assert np.mean(on_host.reward == 0.0) < 0.35  # a fifth, not half
     sources = {"offline": (table(100.0, 4), jnp.int32(4)), "online": (jax.tree.map(jnp.asarray, on_host), None)}
     for step in (0, 7):
-        drawn = draw(sources, shares, jax.random.key(0), jnp.int32(step), 3, 4)
+        drawn = draw(sources, shares, jax.random.key(0), jnp.int32(step), jnp.int32(0), 3, 4)
         np.testing.assert_array_equal(drawn.reward[:, 2:], on_host.reward[step])
         assert (drawn.reward[:, :2] >= 100.0).all()

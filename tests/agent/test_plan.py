@@ -143,7 +143,7 @@ def test_every_method_there_is_makes_sense():
         (lambda: find_bridge("scratch", {"steps": 0}), r"steps is 0; give at least 1"),
         (
             lambda: find_bridge("scratch", {"steps": 1000})(OFFLINE, ONLINE),
-            r"1000 random steps leave nothing of .* 1000",
+            r"1000 steps leave nothing of .* 1000",
         ),
     ],
 )
