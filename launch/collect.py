@@ -18,6 +18,8 @@ from launch.tasks import AnyTask, Environment, check_task, info_of, make_env
 from robot_env.tasks import Task
 from sim.d4rl import D4RLTask
 from sim.expert import Expert
+from sim.passage import PassageEnv
+from sim.passage_script import Threading, Wandering
 from sim.scripted import ScriptedInsertion, ScriptQuality
 
 # Two kinds of scripted hand: one that mostly succeeds, and one that mostly does not.
@@ -34,20 +36,42 @@ class Hand(Protocol):
     def act(self, obs: Mapping[str, np.ndarray]) -> np.ndarray: ...
 
 
+def is_good(episode: int, good_share: float) -> bool:
+    """Whether a good hand plays an episode. Good and bad hands take turns, so that their shares are exact: drawn at random they
+    differ between seeds more than anything."""
+    return int((episode + 1) * good_share) > int(episode * good_share)
+
+
 class ScriptedHand:
-    """The peg's script; good and bad hands take turns, so that their shares are exact: drawn at random they differ between
-    seeds more than anything."""
+    """The peg's script, well done or badly."""
 
     def __init__(self, good_share: float) -> None:
         self._good_share = good_share
 
     def begin(self, env: Environment, episode: int, rng: np.random.Generator) -> None:
-        is_good = int((episode + 1) * self._good_share) > int(episode * self._good_share)
+        quality = GOOD if is_good(episode, self._good_share) else BAD
         self._arm = env.arm  # type: ignore[attr-defined]
-        self._script = ScriptedInsertion(env.task, self._arm.hole_pose, GOOD if is_good else BAD, rng)
+        self._script = ScriptedInsertion(env.task, self._arm.hole_pose, quality, rng)
 
     def act(self, obs: Mapping[str, np.ndarray]) -> np.ndarray:
         return self._script.act(self._arm.read())
+
+
+class PassageHand:
+    """The narrow passage's scripts: a good hand threads the gap, a bad one wanders."""
+
+    def __init__(self, good_share: float) -> None:
+        self._good_share = good_share
+
+    def begin(self, env: Environment, episode: int, rng: np.random.Generator) -> None:
+        self._script = (Threading if is_good(episode, self._good_share) else Wandering)(rng)
+
+    def act(self, obs: Mapping[str, np.ndarray]) -> np.ndarray:
+        return self._script.act(obs["state"])
+
+
+# Of environments without an arm, those that there is a script for.
+SCRIPTED: dict[type, type[PassageHand]] = {PassageEnv: PassageHand}
 
 
 class RandomHand:
@@ -90,10 +114,9 @@ class PolicyHand:
 
 def check_collect(task: AnyTask, recipe: Collect) -> None:
     """Raises `ValueError` where a task cannot be collected in that way."""
-    if (recipe.behavior == "scripted") != isinstance(task, Task):
-        others = "random, expert or policy" if isinstance(task, D4RLTask) else "scripted"
+    if recipe.behavior not in (ways := _behaviors(task)):
         raise ValueError(
-            f"--collect.behavior {recipe.behavior}: task {task.name!r} is collected with {others}; choose one of them"
+            f"--collect.behavior {recipe.behavior}: task {task.name!r} is collected with {', '.join(ways)}; choose one"
         )
     if (recipe.behavior in ("expert", "policy")) != (recipe.source is not None):
         raise ValueError(
@@ -101,6 +124,14 @@ def check_collect(task: AnyTask, recipe: Collect) -> None:
             f"run, and {recipe.behavior!r} is what was asked for; give it to these and to no other"
         )
     check_task(collection_task(task, recipe), "twin")
+
+
+def _behaviors(task: AnyTask) -> tuple[str, ...]:
+    """What may act on a task."""
+    if isinstance(task, Task):
+        return ("scripted",)
+    others = ("random", "expert", "policy")
+    return ("scripted", *others) if task.env in SCRIPTED else others
 
 
 def collection_task(task: AnyTask, recipe: Collect) -> AnyTask:
@@ -159,8 +190,10 @@ def _hand(task: AnyTask, recipe: Collect, seed: int) -> tuple[Hand, str]:
     match recipe.behavior:
         case "scripted":
             good = round(100 * recipe.good_share)
-            words = f"scripted in the twin, {good}% good and {100 - good}% bad hands, box x{recipe.widen}"
-            return ScriptedHand(recipe.good_share), words + end
+            words = f"scripted in the twin, {good}% good and {100 - good}% bad hands"
+            if isinstance(task, Task):
+                return ScriptedHand(recipe.good_share), words + f", box x{recipe.widen}" + end
+            return SCRIPTED[task.env](recipe.good_share), words + end
         case "random":
             return RandomHand(), "uniform random actions in the twin" + end
         case "expert":

@@ -1,4 +1,7 @@
-"""Every task there is: those of arms and D4RL's. What differs between the two kinds is decided here and nowhere else."""
+"""Every task there is: those of arms, and those only simulated, D4RL's and a small one.
+
+What differs between the two kinds is decided here and nowhere else.
+"""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -14,7 +17,7 @@ from robot_env.starts import evaluation_starts
 from robot_env.tasks import Task
 from robot_env.tasks import find_task as find_arm_task
 from robot_env.tasks import task_names as arm_task_names
-from sim import learning_env
+from sim import learning_env, passage
 from sim.d4rl import D4RLTask
 from sim.d4rl_tasks import d4rl_tasks
 
@@ -46,14 +49,19 @@ class TrialStart:
 
 def task_names() -> list[str]:
     """Names of all tasks: the arms' first."""
-    return [*arm_task_names(), *d4rl_tasks()]
+    return [*arm_task_names(), *_simulated()]
+
+
+def _simulated() -> dict[str, D4RLTask]:
+    """Tasks without an arm: the small one, then D4RL's."""
+    return {passage.TASK.name: passage.TASK, **d4rl_tasks()}
 
 
 def find_task(name: str) -> AnyTask:
     """The task of that name. Raises `ValueError` that lists the names there are."""
     if name in arm_task_names():
         return find_arm_task(name)
-    twins = d4rl_tasks()
+    twins = _simulated()
     if name not in twins:
         raise ValueError(f"task {name!r} is unknown; choose one of {', '.join(task_names())}")
     return twins[name]

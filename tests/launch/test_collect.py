@@ -3,7 +3,9 @@
 import numpy as np
 import pytest
 
-from launch.collect import check_collect, collect, widened
+from launch.collect import check_collect, collect, is_good, widened
+from launch.data_check import check
+from launch.data_tools import Source
 from launch.recipes import Collect
 from launch.tasks import find_task, info_of
 from tests.d4rl_data import demonstration_data
@@ -44,6 +46,41 @@ def test_the_wider_box_is_wider_across_and_as_high():
 def test_what_makes_no_sense_is_refused(settings):
     with pytest.raises(ValueError, match=f"collect: {next(iter(settings))} is"):
         Collect(**settings)
+
+
+PASSAGE = find_task("narrow_passage")
+
+
+def test_the_passages_scripts_are_of_mixed_quality_and_validate():
+    data = collect(PASSAGE, Collect(transitions=5000, good_share=0.3), 0)
+    assert check(Source(data, PASSAGE)) == []
+    assert 0.25 <= data.success_rate() <= 0.35
+    assert data.info.provenance == "scripted in the twin, 30% good and 70% bad hands, seed 0"
+    last = [e.stop - 1 for e in data.episodes]
+    np.testing.assert_array_equal(np.flatnonzero(data.columns["terminated"] | data.columns["truncated"]), last)
+    np.testing.assert_array_equal(data.columns["reward"], data.columns["terminated"] - 1.0)
+    np.testing.assert_array_equal(PASSAGE.success_in(data.columns["next_obs/state"]), data.columns["terminated"])
+    assert {e.stop - e.start for e in data.episodes if not data.columns["terminated"][e.stop - 1]} == {60}
+    again = collect(PASSAGE, Collect(transitions=5000, good_share=0.3), 0)
+    np.testing.assert_array_equal(again.columns["action"], data.columns["action"])
+
+
+def test_good_hands_take_their_exact_share_of_turns():
+    for share in (0.0, 0.25, 0.3, 1.0):
+        assert sum(is_good(i, share) for i in range(1000)) == 1000 * share
+    assert not is_good(0, 0.3)
+
+
+def test_good_hands_pass_the_gap_and_bad_ones_seldom():
+    good, bad = (collect(PASSAGE, Collect(transitions=1500, good_share=share), 1) for share in (1.0, 0.0))
+    assert good.success_rate() >= 0.9
+    assert bad.success_rate() <= 0.2
+
+
+def test_random_actions_do_not_find_the_passage():
+    data = collect(PASSAGE, Collect(transitions=300, behavior="random"), 0)
+    assert set(data.columns["reward"]) == {-1.0}
+    assert data.success_rate() == 0.0
 
 
 DOOR = find_task("door-binary")
@@ -96,10 +133,11 @@ def test_the_last_episode_is_whole_and_success_is_never_found_by_chance():
 @pytest.mark.parametrize(
     ("task", "settings", "words"),
     [
-        ("hopper", {}, "collected with random, expert or policy"),
+        ("hopper", {}, "collected with random, expert, policy"),
         ("peg_insertion", {"behavior": "random"}, "collected with scripted"),
         ("hopper", {"behavior": "policy"}, "collect.source None"),
         ("hopper", {"behavior": "random", "source": "x"}, "collect.source x"),
+        ("narrow_passage", {"source": "x"}, "collect.source x"),
     ],
 )
 def test_what_cannot_be_collected_so_is_refused(task, settings, words):

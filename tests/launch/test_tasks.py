@@ -3,13 +3,15 @@
 import numpy as np
 import pytest
 
+from launch import catalogue
 from launch.build import journal_info, networks_of, obs_shapes_of
 from launch.recipes import Learning
 from launch.tasks import find_task, info_of, make_env, normalized_score, offset_of, spaces_of, task_names, trial_starts
 from robot_env.tasks import Task
-from sim.d4rl_tasks import get_normalized_score
+from sim.d4rl_tasks import d4rl_tasks, get_normalized_score
 
 NAMES = task_names()
+SPOKEN = ["peg_insertion", "narrow_passage", "door-binary", "antmaze-umaze", "kitchen-partial", "hopper"]
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -31,7 +33,7 @@ def test_a_task_says_what_a_run_needs(name):
     assert len({s.seed for s in starts}) == 3
 
 
-@pytest.mark.parametrize("name", ["peg_insertion", "door-binary", "antmaze-umaze", "kitchen-partial", "hopper"])
+@pytest.mark.parametrize("name", SPOKEN)
 def test_environments_of_both_kinds_speak_alike(name):
     task = find_task(name)
     env = make_env(task)
@@ -49,8 +51,18 @@ def test_environments_of_both_kinds_speak_alike(name):
     env.close()
 
 
-def test_only_d4rl_s_tasks_have_a_normalised_score():
+def test_the_small_task_stands_between_the_arms_and_d4rl_s():
+    assert NAMES[:2] == ["peg_insertion", "narrow_passage"]
+    assert NAMES[2:] == list(d4rl_tasks())
+    listed = next(t for t in catalogue.tasks()["tasks"] if t["name"] == "narrow_passage")
+    assert (listed["observation"], listed["action"], listed["max_steps"]) == ({"state": [4]}, [2], 60)
+    assert listed["scored"] == {"what": "success", "reference": [0.0, 1.0]}
+    assert listed["reward"] == "1 x (0 at the goal, else -1) +0"
+
+
+def test_only_tasks_without_an_arm_have_a_normalised_score():
     assert normalized_score(find_task("peg_insertion"), 1.0, True) is None
+    assert normalized_score(find_task("narrow_passage"), -20.0, True) == 100.0
     assert normalized_score(find_task("hopper"), 3234.3, False) == pytest.approx(100.0)
     assert normalized_score(find_task("door-binary"), -199.0, True) == 100.0
     assert normalized_score(find_task("kitchen-partial"), 3.0, False) == 75.0
