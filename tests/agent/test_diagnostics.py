@@ -223,7 +223,7 @@ def test_the_kl_of_policies_is_not_negative(mean, std, other_mean, other_std):
 def test_the_kl_of_a_policy_to_itself_is_zero_and_to_a_close_one_is_exact():
     assert kl_of_normals(((0.5, 0.2), (0.5, 0.2))) == 0.0
     # A std larger by a factor e^x has, for small x, a divergence of x^2.
-    assert kl_of_normals(((0.5, 0.2), (0.5, 0.2 * np.exp(0.003)))) == pytest.approx(0.003**2, rel=0.02)
+    assert kl_of_normals(((0.5, 0.2), (0.5, 0.2 * np.exp(0.001)))) == pytest.approx(0.001**2, rel=0.01)
 
 
 def test_softmax_q_kl_against_numpy():
