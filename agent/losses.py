@@ -1,9 +1,11 @@
 """Pieces of losses that several methods share."""
 
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 
-from agent.types import Batch, View
+from agent.types import Batch, Metrics, Params, View
 
 
 def td_target(view: View, batch: Batch, next_value: jax.Array) -> jax.Array:
@@ -16,7 +18,50 @@ def squared_td_error(q: jax.Array, target: jax.Array) -> jax.Array:
     return jnp.mean((q - target[None, :]) ** 2)
 
 
+def td_error(
+    params: Params, view: View, batch: Batch, next_action: jax.Array, key: jax.Array
+) -> tuple[jax.Array, Metrics]:
+    """`(Q(s,a) - r - gamma * mask * min_M Q_target(s', a'))^2` for next actions `(B, A)`, M members drawn with the key."""
+    next_q = jnp.min(view.q_target(batch.next_obs, next_action, key), axis=0)
+    q = view.q(batch.obs, batch.action, params)
+    return squared_td_error(q, td_target(view, batch, next_q)), {"q": jnp.mean(q)}
+
+
+def perturbed(action: jax.Array, key: jax.Array, std: Any, limit: Any) -> jax.Array:
+    """`action + clip(std * eps, -limit, limit)`, eps standard normal, kept in the box -1..1."""
+    noise = jnp.clip(std * jax.random.normal(key, action.shape), -limit, limit)
+    return jnp.clip(action + noise, -1.0, 1.0)
+
+
 def calibrate(q: jax.Array, batch: Batch) -> jax.Array:
     """`max(Q, V)` for `q (E, n, B)`, V the Monte-Carlo return, where the episode has one (Cal-QL, Nakamoto et al., Eq. 4)."""
     bound = jnp.where(batch.has_return > 0, batch.mc_return, -jnp.inf)
     return jnp.maximum(q, bound[None, None, :])
+
+
+def expectile_loss(error: jax.Array, expectile: Any) -> jax.Array:
+    """Mean of `|expectile - 1(error < 0)| * error^2`: its minimum is that expectile (Kostrikov et al. 2022, Eq. 5)."""
+    return jnp.mean(jnp.where(error < 0, 1.0 - expectile, expectile) * error**2)
+
+
+def policy_advantage(view: View, batch: Batch, key: jax.Array, n: int) -> jax.Array:
+    """`min_E Q(s,a) - mean_i min_E Q(s, a_i)`, `(B,)`, with n actions `a_i ~ pi(s)` and the minimum over all members."""
+    drawn, _ = view.pi(batch.obs).sample(key, n)
+    q = jnp.min(view.q(batch.obs, jnp.concatenate([batch.action[None], drawn])), axis=0)
+    return q[0] - jnp.mean(q[1:], axis=0)
+
+
+def exponential_weight(advantage: jax.Array, inverse_temperature: Any, limit: Any) -> jax.Array:
+    """`min(exp(inverse_temperature * A), limit)`, `(B,)`."""
+    return jnp.minimum(jnp.exp(inverse_temperature * advantage), limit)
+
+
+def weighted_cloning(params: Params, view: View, batch: Batch, weight: jax.Array) -> tuple[jax.Array, Metrics]:
+    """`-E[w * log pi(a|s)]` for constant weights `(B,)` of the batch's actions.
+
+    The metric `effective_share`, `mean(w)^2 / mean(w^2)`, is 1 for equal weights and 1/B where one row has them all.
+    """
+    weight = jax.lax.stop_gradient(weight)
+    share = jnp.mean(weight) ** 2 / jnp.maximum(jnp.mean(weight**2), jnp.finfo(weight.dtype).tiny)
+    loss = -jnp.mean(weight * view.pi(batch.obs, params).log_prob(batch.action))
+    return loss, {"weight": jnp.mean(weight), "effective_share": share}

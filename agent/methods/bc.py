@@ -24,4 +24,8 @@ def actor(params: Params, view: View, batch: Batch, key: jax.Array) -> tuple[jax
     return -jnp.mean(policy.log_prob(batch.action)), {"squared_error": error}
 
 
-METHOD = Method(losses={"actor": actor}, coef={"noise": 0.0})
+METHOD = Method(
+    losses={"actor": actor},
+    coef={"noise": 0.0},
+    not_online="behaviour cloning learns nothing from rewards, so that acting does not improve it",
+)

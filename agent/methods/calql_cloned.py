@@ -12,4 +12,5 @@ METHOD = replace(
     calql.METHOD,
     losses={**calql.METHOD.losses, "actor": bc.actor},
     coef={**calql.METHOD.coef, **bc.METHOD.coef},
+    not_online="its actor copies every action that it is given, its own too, so that acting does not improve it",
 )

@@ -14,10 +14,10 @@ from agent.methods import sac
 from agent.types import Batch, Metrics, Params, View
 
 
-def critic(
-    params: Params, view: View, batch: Batch, key: jax.Array, calibrated: bool = False
-) -> tuple[jax.Array, Metrics]:
-    """`TD error + conservative * E[logsumexp_a (Q(s,a) - log density(a)) - Q(s, a_data)]`.
+def td_and_gap(
+    params: Params, view: View, batch: Batch, key: jax.Array, calibrated: bool
+) -> tuple[jax.Array, jax.Array, Metrics]:
+    """The TD error and the gap `E[logsumexp_a (Q(s,a) - log density(a)) - Q(s, a_data)]`.
 
     The sum runs over `sampled_actions` uniform ones and as many of the policy at s and at s'. The target takes the best of
     `backup_actions` of these next actions, each under the minimum of the sampled members.
@@ -42,6 +42,14 @@ def critic(
     metrics = {"q": jnp.mean(q_data), "q_policy": jnp.mean(q_policy), "gap": gap, "td": td}
     if calibrated:
         metrics["bound_share"] = jnp.mean(bounded > q_policy)
+    return td, gap, metrics
+
+
+def critic(
+    params: Params, view: View, batch: Batch, key: jax.Array, calibrated: bool = False
+) -> tuple[jax.Array, Metrics]:
+    """`TD error + conservative * gap`."""
+    td, gap, metrics = td_and_gap(params, view, batch, key, calibrated)
     return td + view.coef["conservative"] * gap, metrics
 
 

@@ -8,14 +8,25 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from agent.losses import calibrate, squared_td_error, td_target
-from agent.methods import bc, cql, find_method, sac, sac_min
+from agent.losses import (
+    calibrate,
+    expectile_loss,
+    exponential_weight,
+    perturbed,
+    squared_td_error,
+    td_target,
+    weighted_cloning,
+)
+from agent.methods import bc, calql_lagrange, cql, cql_lagrange, find_method, sac, sac_min
 from agent.methods.calql import METHOD as CALQL
 from agent.types import Normalizer, View
 from tests.agent.tiny import (
     KnownPolicy,
     KnownPolicyView,
+    assert_close,
     batch,
     constant_actor,
     hand_nets,
@@ -63,6 +74,67 @@ def test_the_calibration_bound_holds_where_there_is_a_return_and_only_there():
     )
     q = jnp.ones((2, 4, 3))
     np.testing.assert_allclose(calibrate(q, rows), np.broadcast_to([5.0, 1.0, 1.0], (2, 4, 3)))
+
+
+errors = st.lists(st.floats(-10.0, 10.0, width=32), min_size=1, max_size=8)
+
+
+@given(errors, st.floats(0.0, 1.0, width=32))
+def test_expectile_loss_weighs_the_two_signs(values, expectile):
+    error = np.asarray(values, np.float64)
+    by_hand = (expectile * error[error > 0] ** 2).sum() + ((1 - expectile) * error[error < 0] ** 2).sum()
+    found = float(expectile_loss(jnp.asarray(values, jnp.float32), expectile))
+    assert found == pytest.approx(by_hand / len(error), rel=1e-4, abs=1e-5)
+    if expectile == 0.5:
+        assert found == pytest.approx((error**2).mean() / 2, rel=1e-4, abs=1e-5)
+
+
+def test_the_minimum_of_the_expectile_loss_is_the_expectile():
+    # Of 0 and 1 the 0.9-expectile is 0.9: 0.9 (1 - m) = 0.1 m.
+    levels = jnp.linspace(0.0, 1.0, 101)
+    loss = jax.vmap(lambda m: expectile_loss(jnp.array([0.0, 1.0]) - m, 0.9))(levels)
+    assert levels[jnp.argmin(loss)] == pytest.approx(0.9)
+
+
+@given(errors, st.floats(0.0, 20.0, width=32), st.floats(0.5, 200.0, width=32))
+def test_an_exponential_weight_rises_with_the_advantage_up_to_its_limit(values, inverse_temperature, limit):
+    advantage = np.sort(np.asarray(values, np.float32))
+    weight = np.asarray(exponential_weight(jnp.asarray(advantage), inverse_temperature, limit))
+    assert np.all((weight >= 0.0) & (weight <= np.float32(limit)))
+    assert np.all(np.diff(weight) >= 0.0)
+    if limit > 1.0:
+        assert exponential_weight(jnp.zeros(1), inverse_temperature, limit) == 1.0
+
+
+@given(
+    st.lists(st.floats(-1.0, 1.0, width=32), min_size=6, max_size=6), st.floats(0.0, 4.0, width=32), st.integers(0, 9)
+)
+def test_a_perturbed_action_is_in_the_box_and_near_the_action(values, limit, seed):
+    action = jnp.asarray(values, jnp.float32).reshape(3, 2)
+    found = np.asarray(perturbed(action, jax.random.key(seed), 1.0, limit))
+    assert np.all(np.abs(found) <= 1.0)
+    assert np.all(np.abs(found - action) <= limit + 1e-6)
+
+
+def test_a_perturbation_has_the_std_that_is_asked_for():
+    found = perturbed(jnp.zeros((40_000, 1)), KEY, 0.3, 0.6)
+    # Of a normal clipped at 2 std: E x^2 = 0.954500 - 2 * 2 * 0.053991 + 4 * 0.045500 = 0.920537; 0.3 sqrt = 0.287836.
+    assert float(jnp.std(found)) == pytest.approx(0.287836, rel=0.02)
+    assert float(jnp.mean(found)) == pytest.approx(0.0, abs=0.01)
+
+
+def test_weighted_cloning_is_cloning_row_by_row():
+    nets = hand_nets(1)
+    params = {"actor": constant_actor(0.3, 2.0)}
+    view = View(nets, hand_state(nets, params), {})
+    rows = batch([[0.0]] * 2, [[0.5], [-0.2]], [0.0] * 2, [[0.0]] * 2)
+    loss, metrics = jax.jit(lambda p: weighted_cloning(p, view, rows, jnp.array([3.0, 1.0])))(params)
+    z = np.arctanh([0.5, -0.2])
+    log_prob = -(((z - 0.3) / 2) ** 2) / 2 - np.log(2) - LOG_2PI / 2 - np.log(1 - np.array([0.5, -0.2]) ** 2)
+    assert loss == pytest.approx(-(3 * log_prob[0] + log_prob[1]) / 2, rel=1e-5)
+    assert metrics["effective_share"] == pytest.approx(2.0**2 / 5.0)  # mean 2, mean square 5
+    constant = jax.jit(jax.grad(lambda w: weighted_cloning(params, view, rows, w)[0]))(jnp.ones(2))
+    assert np.all(constant == 0.0)
 
 
 @pytest.mark.parametrize(("mean", "action"), [(0.0, 0.5), (0.3, -0.2)])
@@ -269,3 +341,42 @@ def test_a_pessimistic_actor_follows_the_lowest_critic():
     q = view.q(rows.obs, action)
     assert low == pytest.approx(float(jnp.mean(jnp.min(q, axis=0))), rel=1e-5)
     assert low < mean == pytest.approx(float(jnp.mean(q)), rel=1e-5)
+
+
+MULTIPLIER = {"raw": jnp.log(jnp.expm1(jnp.float32(0.5)))}  # 0.5
+SLOPED = linear_critics([1.0], [0.5], [0.0])  # Q = s + a / 2
+
+
+def lagrange(loss, critic, target_gap):
+    """Value, metrics and gradient of a loss in the critic and the multiplier."""
+    own = {"critic": critic, "conservatism": MULTIPLIER}
+    state = hand_state(hand_nets(1), own, {"critic": critic})
+    view = known_view(
+        hand_nets(1), state, {**COEF, "conservative": 0.5, "target_gap": target_gap}, [0.0], np.log(0.25), 1
+    )
+    (value, metrics), gradient = jax.jit(jax.value_and_grad(lambda p: loss(p, view, ONE, KEY), has_aux=True))(own)
+    return value, metrics, gradient
+
+
+@pytest.mark.parametrize("target_gap", [0.8, 3.0])
+def test_a_multiplier_weighs_the_penalty_as_a_constant_would(target_gap):
+    value, metrics, gradient = lagrange(cql_lagrange.critic, SLOPED, target_gap)
+    fixed = lagrange(cql.critic, SLOPED, target_gap)[2]
+    assert_close(gradient["critic"], fixed["critic"], rtol=1e-4)
+    assert metrics["multiplier"] == pytest.approx(0.5)
+    assert value == pytest.approx(float(metrics["td"]), rel=1e-4)
+
+
+@pytest.mark.parametrize(("target_gap", "push"), [(0.8, -1.502585), (3.0, 0.697415)])
+def test_a_multiplier_rises_while_the_gap_is_above_its_target(target_gap, push):
+    _, metrics, gradient = lagrange(cql_lagrange.critic, FLAT, target_gap)
+    # The gap is log 10, as above: the slope in the multiplier is target - 2.302585, times softplus' = 1 - e^-0.5 = 0.393469.
+    assert metrics["gap"] == pytest.approx(2.302585, rel=1e-5)
+    assert gradient["conservatism"]["raw"] == pytest.approx(push * 0.393469, rel=1e-4)
+
+
+def test_calql_lagrange_bounds_the_gap():
+    loss = calql_lagrange.METHOD.losses["critic", "conservatism"]
+    _, metrics, gradient = lagrange(loss, FLAT, 0.8)
+    assert metrics["gap"] == pytest.approx(4.112716, rel=1e-5)  # as Cal-QL's, above
+    assert gradient["conservatism"]["raw"] == pytest.approx(-3.312716 * 0.393469, rel=1e-4)
