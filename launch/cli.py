@@ -95,7 +95,7 @@ def _finetune(recipe: FinetuneRecipe, out: Path, resume: bool, json: bool, in_pr
 
 for _command in (cli_remote.learner, cli_remote.actor, cli_remote.keys, cli_remote.journal):
     app.command(_command)
-for _command in (cli_measure.bench, cli_measure.twins, cli_measure.curves):
+for _command in (cli_measure.compare, cli_measure.bench, cli_measure.twins, cli_measure.curves):
     app.command(_command)
 app.command(cli_data.data, name="data", help=cli_data.SUMMARY)
 

@@ -1,16 +1,19 @@
-"""The commands that measure and draw: `bench`, `twins`, `curves`."""
+"""The commands that measure, compare and draw: `bench`, `compare`, `twins`, `curves`."""
 
 import sys
 from pathlib import Path
 from typing import Annotated, Literal
 
 import tyro
+from rich.markdown import Markdown
 
 from launch import bench as benches
 from launch import bench_memory, bench_outage, bench_sim, bench_wire
 from launch import twins as fidelity
+from launch.compare import CompareRecipe, compare_stage
 from launch.curves import draw, read_results
-from launch.options import EXIT_FAILED, Json
+from launch.options import EXIT_FAILED, Flat, Json, Out, Resume
+from launch.runs import progress_bar, results
 from launch.show import show
 
 
@@ -25,6 +28,19 @@ def curves(
     """
     draw(read_results(runs), out)
     show(json, {"picture": str(out), "runs": [str(run) for run in runs]})
+
+
+def compare(
+    out: Out, recipe: Annotated[CompareRecipe, Flat], resume: Resume = False, json: Json = False
+) -> None:
+    """Compare offline methods, bridges and online methods on one task, over seeds trained as one program."""
+    with progress_bar() as progress:
+        found = compare_stage(recipe, out, progress, resume)
+    if json:
+        show(True, found)
+        return
+    results.print(Markdown((out / "table.md").read_text()))
+    show(False, {"table": found["table"], "pictures": found["pictures"], "left out": found["left_out"]})
 
 
 def twins(

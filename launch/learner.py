@@ -48,7 +48,8 @@ class Learner:
         self._normalizer = jax.tree.map(jnp.asarray, normalizer)
         self._key, self._seed = jax.random.key(seed), seed
         self.method = method
-        self.state = State({}, {}, {}, self._normalizer, jnp.int32(0), self._key) if state is None else state
+        empty = State({}, {}, {}, self._normalizer, jnp.int32(0), self._key)
+        self.state = empty if state is None else state.replace(key=self._key)
         self._phase = -1
         self.phase_env_steps = self.phase_updates = self.updates = 0
         self.enter(0)

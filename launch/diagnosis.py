@@ -1,0 +1,116 @@
+"""What the diagnostics say of a run of several seeds, from snapshots of its policies and critics."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax.traverse_util import flatten_dict, unflatten_dict
+
+from agent import diagnostics
+from agent.replay.rings import Rings
+from agent.types import Batch, Nets, State, View
+
+STATES = 256  # on which everything is measured
+ACTIONS = 16  # of the softmax of Q, half of them each policy's
+EARLY_STEPS = 30_000  # SOAR measures SQOR up to here
+KEPT = ("actor", "critic", "temperature")
+
+
+class Diagnosis:
+    """Keeps snapshots of the actor and the critics, and compares them with the first and the last.
+
+    Args:
+        nets: of the run.
+        folder: of the snapshots, `STEPS.npz` each, arrays `(S, ...)`.
+    """
+
+    def __init__(self, nets: Nets, folder: Path) -> None:
+        self._nets, self._folder = nets, folder
+
+    def keep(self, env_steps: int, state: State) -> None:
+        """Writes a snapshot; of a method without critics none."""
+        if "critic" not in state.params:
+            return
+        self._folder.mkdir(parents=True, exist_ok=True)
+        trees = {
+            "params": {name: state.params[name] for name in KEPT if name in state.params},
+            "target": {"critic": state.target["critic"]} if "critic" in state.target else {},
+        }
+        arrays = {name: np.asarray(x) for name, x in flatten_dict(trees, sep="/").items()}
+        part = self._folder / "part.npz"
+        np.savez(part, **arrays)  # type: ignore[arg-type]
+        part.replace(self._folder / f"{env_steps:09d}.npz")
+
+    def curves(self, final: State, rings: Rings, offline: Batch | None) -> dict[str, Any]:
+        """By name, rows `(T, S)`, and `env_steps` of the T snapshots.
+
+        On online states: SOAR's `sqor`, `sqog` and `o_sqor`, the divergence of policy and of softmax Q from the first snapshot,
+        Q and TD error, and the bias of Q where the return is known. On offline states, where there are: Q and TD error.
+        """
+        if not len(rings):
+            return {}
+        rows = np.random.default_rng(0).integers(0, len(rings), STATES)
+        online = jax.tree.map(lambda x: x[:, rows], rings.columns)
+        if offline is not None:
+            drawn = np.random.default_rng(1).integers(0, len(offline.reward), STATES)
+            offline = jax.tree.map(lambda x: x[drawn], offline)
+        found: dict[str, list[Any]] = {}
+        paths = sorted(self._folder.glob("0*.npz"))
+        snapshots = [(int(path.stem), _read(path)) for path in paths]
+        if not snapshots:
+            return {}
+        first, last = snapshots[0][1], snapshots[-1][1]
+        measure = jax.jit(jax.vmap(self._measure, in_axes=(0, 0, 0, 0, 0, None)))
+        for _, now in snapshots:
+            for name, value in measure(first, now, last, final.normalizer, online, offline).items():
+                found.setdefault(name, []).append(np.asarray(value).tolist())
+        return {"env_steps": [steps for steps, _ in snapshots], **found}
+
+    def summary(self, final: State, rings: Rings, offline: Batch | None) -> dict[str, list[float]]:
+        """One number `(S,)` for each diagnostic: its mean over the early snapshots, the first excepted."""
+        curves = self.curves(final, rings, offline)
+        if not curves:
+            return {}
+        steps = curves.pop("env_steps")
+        horizon = max(min(EARLY_STEPS, steps[-1] / 4), steps[min(1, len(steps) - 1)])
+        early = [i for i, n in enumerate(steps) if 0 < n <= horizon] or [0]
+        return {name: np.mean([rows[i] for i in early], axis=0).tolist() for name, rows in curves.items()}
+
+    def _measure(
+        self, first: Any, now: Any, last: Any, normalizer: Any, online: Batch, offline: Batch | None
+    ) -> dict[str, jax.Array]:
+        key = jax.random.key(0)
+
+        def view(snapshot: Mapping[str, Any]) -> View:
+            state = State(snapshot["params"], snapshot["target"], {}, normalizer, jnp.int32(0), key)
+            return View(self._nets, state, {})
+
+        before, current, end = view(first), view(now), view(last)
+        current_key, offline_key, q_key, td_key = jax.random.split(key, 4)
+        acted, _ = current.pi(online.obs).sample(current_key)
+        prior, _ = before.pi(online.obs).sample(offline_key)
+        delta = diagnostics.preference(current, online.obs, acted, prior)
+        delta_final = diagnostics.preference(end, online.obs, acted, prior)
+        known = jnp.maximum(jnp.sum(online.has_return), 1.0)
+        q = jnp.mean(current.q(online.obs, online.action), axis=0)
+        found = {
+            "sqor": diagnostics.sqor(delta, delta_final),
+            "sqog": diagnostics.sqog(delta, delta_final),
+            "o_sqor": diagnostics.o_sqor(delta, delta_final),
+            "policy_kl": diagnostics.policy_kl(before, current, online.obs),
+            "softmax_q_kl": diagnostics.softmax_q_kl(before, current, online.obs, q_key, ACTIONS),
+            "value_bias": jnp.sum((q - online.mc_return) * online.has_return) / known,
+        }
+        for where, batch in (("online", online), ("offline", offline)):
+            if batch is not None and now["target"]:
+                found |= {f"{k}_{where}": x for k, x in diagnostics.q_and_td(current, batch, td_key).items()}
+        return found
+
+
+def _read(path: Path) -> dict[str, Any]:
+    with np.load(path) as file:  # pickles are not allowed, by default
+        tree = unflatten_dict({name: jnp.asarray(file[name]) for name in file.files}, sep="/")
+    return {"params": tree["params"], "target": tree.get("target", {})}

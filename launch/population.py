@@ -1,0 +1,211 @@
+"""Several seeds of one run, trained as one program: the seeds are a leading axis of states, replays and actions."""
+
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from agent.policy import act
+from agent.program import begin, program
+from agent.replay.dataset import Dataset
+from agent.replay.rings import Rings
+from agent.types import Behavior, Method, Metrics, Nets, Normalizer, Phase, State, at_step
+from launch.actor import episode_seed
+from launch.fleet import Fleet
+from launch.tasks import TrialStart
+
+# All seeds have made as many updates; an unbatched count lets a cadence skip its work instead of computing and discarding it.
+_axes: Any = State  # its fields hold axes here, not arrays
+AXES = _axes(params=0, target=0, opt=0, normalizer=0, update_count=None, key=0)
+
+
+def stack(states: Sequence[State]) -> State:
+    """States of as many seeds as one, `(S, ...)`."""
+    joined = jax.tree.map(lambda *x: jnp.stack(x), *states)
+    return joined.replace(update_count=states[0].update_count)
+
+
+def member(state: State, index: int) -> State:
+    """One seed's state out of a stacked one."""
+    one = jax.tree.map(lambda x: x[index], state.replace(update_count=jnp.zeros(index + 1, jnp.int32)))
+    return one.replace(update_count=state.update_count)
+
+
+class Population:
+    """What `launch.learner.Learner` is to one run, to S of them that differ in their seed.
+
+    Args:
+        nets, phases, normalizer, dataset: as of a learner.
+        seeds: S seeds, of initialisation, resets, actions and draws.
+        rings: their replays; None where all phases are offline.
+        state: what an earlier run left, one state or `(S, ...)`, to go on from; None for nothing.
+        method: which that was trained with.
+    """
+
+    def __init__(
+        self,
+        nets: Nets,
+        phases: Sequence[Phase],
+        normalizer: Normalizer,
+        dataset: Dataset | None,
+        seeds: Sequence[int],
+        rings: Rings | None = None,
+        states: Sequence[State] | None = None,
+        method: Method | None = None,
+    ) -> None:
+        self.nets, self.phases, self.seeds, self.rings = nets, tuple(phases), tuple(seeds), rings
+        self._offline = None if dataset is None else jax.tree.map(jnp.asarray, dataset.batch())
+        self.keys = jnp.stack([jax.random.key(seed) for seed in seeds])
+        normalizer = jax.tree.map(jnp.asarray, normalizer)
+        empty = State({}, {}, {}, normalizer, jnp.int32(0), self.keys[0])
+        self.method = method
+        self.state = stack([empty] * len(seeds) if states is None else states).replace(key=self.keys)
+        self.phase_index, self.phase_env_steps, self.phase_updates = -1, 0, 0
+        self.enter(0)
+
+    @property
+    def phase(self) -> Phase:
+        """The phase under way."""
+        return self.phases[self.phase_index]
+
+    @property
+    def remaining(self) -> int:
+        """Environment steps, of each seed, left in this phase; updates left in an offline one."""
+        if self.phase.env_steps:
+            return self.phase.env_steps - self.phase_env_steps
+        return self.phase.updates - self.phase_updates
+
+    def enter(self, index: int) -> None:
+        """Begins a phase."""
+        self.phase_index, self.phase_env_steps, self.phase_updates = index, 0, 0
+        found: list[Method | None] = []
+
+        def one(state: State) -> State:
+            state, method = begin(self.nets, self.phases, index, state, self.method)
+            found.append(method)
+            return state
+
+        self.state = jax.jit(jax.vmap(one, in_axes=(AXES,), out_axes=AXES))(self.state)
+        self.method = found[-1]
+        self._program = None if self.phase.method is None else self._compile(self.phase, self.phase.method)
+
+    def _compile(self, phase: Phase, method: Method) -> Callable[..., Any]:
+        columns = {name: 0 if name == "online" else None for name in phase.shares}
+        run = program(self.nets, phase, method)
+
+        def train(state: State, filled: Mapping[str, Any], sizes: Any, start: Any, steps: Any) -> tuple[State, Metrics]:
+            return run(state, {name: (filled[name], sizes[name]) for name in filled}, start, steps)
+
+        every = jax.vmap(train, in_axes=(AXES, columns, None, None, None), out_axes=(AXES, 0))
+        return jax.jit(every, donate_argnums=0)
+
+    def learn(self, steps: int) -> Metrics:
+        """`steps` steps of `utd` minibatches each, of every seed; returns metrics `(S,)` on the device."""
+        assert self._program is not None
+        filled, sizes = {}, {}
+        for name in self.phase.shares:
+            if name == "offline":
+                if self._offline is None:
+                    raise ValueError(
+                        f"phase {self.phase.name!r} trains on offline data, and there is none; give --data DIR"
+                    )
+                filled[name], sizes[name] = self._offline, jnp.int32(len(self._offline.reward))
+            else:
+                assert self.rings is not None
+                filled[name], sizes[name] = self.rings.columns, jnp.int32(len(self.rings))
+        utd = self.phase.utd if self.phase.env_steps else 1
+        self.state, metrics = self._program(self.state, filled, sizes, jnp.int32(self.phase_updates // utd), steps)
+        self.phase_updates += steps * utd
+        return metrics
+
+    def numbers(self) -> dict[str, int]:
+        """The place in the plan."""
+        return {
+            "phase": self.phase_index,
+            "phase_env_steps": self.phase_env_steps,
+            "phase_updates": self.phase_updates,
+            "inserted": 0 if self.rings is None else self.rings.inserted,
+        }
+
+    def arrays(self) -> dict[str, Any]:
+        """All arrays from which `restore` goes on."""
+        return {"state": self.state} if self.rings is None else {"state": self.state, "replay": self.rings.columns}
+
+    def restore(self, arrays: Mapping[str, Any], numbers: Mapping[str, int]) -> None:
+        """Goes on in the phase that was entered; the episodes that were open are forgotten."""
+        self.state = jax.tree.map(jnp.asarray, arrays["state"])
+        self.phase_env_steps, self.phase_updates = numbers["phase_env_steps"], numbers["phase_updates"]
+        if self.rings is not None:
+            self.rings.columns = jax.tree.map(jnp.asarray, arrays["replay"])
+            self.rings.inserted = numbers["inserted"]
+            self.rings.abandon()
+
+
+class Crew:
+    """Acts for all seeds of a population, each as `launch.actor.Actor` would for it.
+
+    Args:
+        population: whose policies act, and whose replays are filled.
+        fleet: one environment for each seed.
+    """
+
+    def __init__(self, population: Population, fleet: Fleet) -> None:
+        self.population, self.fleet = population, fleet
+        self.episodes = np.zeros(fleet.count, int)
+        self.env_steps = 0
+        self._steps = np.zeros(fleet.count, np.int32)
+        self._obs: dict[str, np.ndarray] | None = None
+        self._policies: dict[int, Callable[..., jax.Array]] = {}
+        self._keys = jax.vmap(lambda key: jax.random.fold_in(key, 1))(population.keys)
+
+    def perform(self, count: int) -> None:
+        """`count` control steps of every seed, with the policies as they are, into the replays."""
+        population, fleet = self.population, self.fleet
+        behavior, phase = population.phase.collect, population.phase
+        assert behavior is not None
+        assert population.rings is not None
+        policy = self._policies.setdefault(population.phase_index, acting(population.nets, behavior))
+        params = {group: population.state.params[group] for group in behavior.groups}
+        coef = {name: float(x) for name, x in at_step(phase.acting, population.phase_env_steps).items()}
+        taken, before, live = [], [], np.ones(fleet.count, bool)
+        for _ in range(count):
+            self._begin()
+            obs = {name: x.copy() for name, x in (self._obs or {}).items()}
+            call = np.full(fleet.count, self.env_steps, np.int32)
+            actions = policy(params, population.state.normalizer, coef, obs, self._keys, call, self._steps)
+            steps = fleet.step(np.asarray(actions), live)
+            before.append(obs)
+            taken.append(steps)
+            self._obs = {name: np.asarray(x) for name, x in steps.next_obs.items()}
+            self._steps = np.where(steps.over, 0, self._steps + 1).astype(np.int32)
+            self.env_steps += 1
+        names = ("action", "reward", "terminated", "truncated")
+        columns = {name: np.stack([getattr(steps, name) for steps in taken], axis=1) for name in names}
+        population.rings.add(_in_turn(before), _in_turn([steps.next_obs for steps in taken]), **columns)
+        population.phase_env_steps += count
+
+    def _begin(self) -> None:
+        """Begins an episode in every row that has none under way."""
+        rows = np.flatnonzero(self._steps == 0)
+        if not len(rows):
+            return
+        starts = [TrialStart(episode_seed(self.population.seeds[row], int(self.episodes[row]))) for row in rows]
+        first = self.fleet.reset(rows.tolist(), starts)
+        if self._obs is None:
+            self._obs = {name: np.zeros((self.fleet.count, *x.shape[1:]), x.dtype) for name, x in first.items()}
+        for name, x in first.items():
+            self._obs[name][rows] = x
+        self.episodes[rows] += 1
+
+
+def _in_turn(rows: Sequence[Mapping[str, np.ndarray]]) -> dict[str, np.ndarray]:
+    """n steps of `(S, ...)` as `(S, n, ...)`."""
+    return {name: np.stack([row[name] for row in rows], axis=1) for name in rows[0]}
+
+
+def acting(nets: Nets, behavior: Behavior) -> Callable[..., jax.Array]:
+    """`agent.policy.act` of every seed, compiled: all arguments but the behaviour's numbers `(S, ...)`."""
+    return jax.jit(jax.vmap(partial(act, nets, behavior), in_axes=(0, 0, None, 0, 0, 0, 0)))

@@ -1,0 +1,43 @@
+"""What a preset is: all numbers of an experiment, from which recipes are made."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+
+from launch.recipes import Evaluation, Learning, Offline, Online
+
+
+@dataclass(frozen=True)
+class Preset:
+    """The numbers of a paper, or of ours, for one domain.
+
+    Attributes:
+        name: `paper/domain`.
+        source: where the numbers are from.
+        tasks: names of the tasks that it is for.
+        learning: networks and optimisers.
+        offline, online: budgets, batch sizes, and the paper's own methods.
+        evaluation: when and how often to test.
+        coef: coefficients by method, where they are not the method's own.
+        bridges: settings by bridge, where they are not the bridge's own.
+    """
+
+    name: str
+    source: str
+    tasks: tuple[str, ...]
+    learning: Learning = field(default_factory=Learning)
+    offline: Offline = field(default_factory=Offline)
+    online: Online = field(default_factory=Online)
+    evaluation: Evaluation = field(default_factory=Evaluation)
+    coef: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
+    bridges: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
+
+    def offline_with(self, method: str) -> Offline:
+        """Pre-training with a method, of the preset's size."""
+        return replace(self.offline, method=method, coef=dict(self.coef.get(method, {})))
+
+    def online_with(self, method: str, bridge: str) -> Online:
+        """Fine-tuning with a method behind a bridge, of the preset's size."""
+        settings = dict(self.bridges.get(bridge, {}))
+        return replace(
+            self.online, method=method, coef=dict(self.coef.get(method, {})), bridge=bridge, bridge_settings=settings
+        )

@@ -1,0 +1,45 @@
+"""The presets there are: the papers', and ours for two cores."""
+
+from agent.heads import Networks
+from launch.paper_presets import PAPER_PRESETS
+from launch.preset import Preset
+from launch.recipes import Evaluation, Learning, Offline, Online
+
+# A point in the plane: an evaluation of all seeds takes a second, a run of five seeds a few minutes.
+PASSAGE = Preset(
+    "segue/passage",
+    "ours: the smallest sizes at which Cal-QL and SAC were seen to learn the task",
+    ("narrow_passage",),
+    Learning(Networks((64, 64), (64, 64), critics=4), tau=0.01, temperature=0.1),
+    Offline("calql", updates=5_000, batch_size=128),
+    Online("sac", env_steps=10_000, utd=1, batch_size=128, block=20, replay_capacity=20_000),
+    Evaluation(trials=50, every_env_steps=500, headline="mode"),
+    coef={
+        "calql": {"conservative": 1.0, "sampled_actions": 4, "backup_actions": 1},
+        "cql": {"conservative": 1.0, "sampled_actions": 4, "backup_actions": 1},
+    },
+    bridges={
+        "warm_up": {"steps": 1_000},
+        "anneal": {"share": 0.5, "share_steps": 4_000, "weight_steps": 4_000, "warm_up": 0},
+        "policy_only": {"steps": 1_000, "utd": 4},
+        "jump_start": {"steps": 4_000, "gamma": 0.95},
+        "scratch": {"steps": 1_000},
+    },
+)
+OURS = (PASSAGE,)
+PRESETS = {preset.name: preset for preset in (*OURS, *PAPER_PRESETS)}
+
+
+def find_preset(name: str) -> Preset:
+    """The preset of that name. Raises `ValueError` that lists the names there are."""
+    if name not in PRESETS:
+        raise ValueError(f"preset {name!r} is unknown; choose one of {', '.join(PRESETS)}")
+    return PRESETS[name]
+
+
+def preset_for(task: str) -> Preset:
+    """Our preset for a task. Raises `ValueError` where there is none."""
+    found = next((preset for preset in OURS if task in preset.tasks), None)
+    if found is None:
+        raise ValueError(f"task {task!r} has no preset of ours; give --preset, one of {', '.join(PRESETS)}")
+    return found
