@@ -242,7 +242,7 @@ def broken(name: str, value) -> tuple[str, dict]:
         *[broken("env_steps", value) for value in ([], [0, 100, 100, *ENV_STEPS[3:]], [-1, *ENV_STEPS[1:]], "0")],
         *[
             broken("sample.success", value)
-            for value in ([CURVE], [CURVE, CURVE[1:]], [CURVE, [1.01] * 11], [CURVE, "x"])
+            for value in ([CURVE], [CURVE, CURVE[1:]], [CURVE, [1.01] * 11], [CURVE, "x"], [[True] * 11] * 2)
         ],
         *[broken("mode.return", value) for value in ([[0] * 11, [float("nan")] * 11], [[0] * 10] * 2)],
         *[broken("mode.normalized", value) for value in ([[None] * 11] * 2, 3, "no")],
@@ -337,6 +337,23 @@ def test_a_picture_has_a_line_a_band_and_the_data():
     assert share_of(curves_picture("title", [line(), line(bridge="warm_up")]), BRIDGES["warm_up"][0]) > 0.001
 
 
+def test_a_line_stands_in_its_own_panel():
+    both = curves_picture("title", [line("a", "direct"), line("b", "warm_up")])
+    left = pixels(both)[:, : pixels(both).shape[1] // 3]
+    for bridge, there in (("direct", True), ("warm_up", False)):
+        blue_green_red = [int(BRIDGES[bridge][0][i : i + 2], 16) for i in (5, 3, 1)]
+        assert np.any(np.all(left == blue_green_red, axis=-1)) == there
+
+
+def test_a_line_of_many_evaluations_has_no_markers():
+    def flat(evaluations: int) -> Line:
+        middle = np.full(evaluations, 0.5)
+        return Line("a", "direct", np.linspace(0, 100, evaluations), Estimate(middle[None, :], middle), 0.3)
+
+    few, many = (share_of(curves_picture("title", [flat(n)]), BRIDGES["direct"][0]) for n in (30, 31))
+    assert few > 1.1 * many > 0
+
+
 def test_panels_stand_three_beside_one_another():
     sizes = [pixels(curves_picture("t", [line(f"{i}") for i in range(n)])).shape for n in (1, 3, 4)]
     assert sizes[0][0] == sizes[1][0] < sizes[2][0]
@@ -379,7 +396,7 @@ def test_what_starts_from_nothing_stands_in_every_panel_of_its_online_method(tmp
     seen = []
     monkeypatch.setattr(comparison, "curves_picture", lambda title, lines: seen.extend(lines) or b"")
     cells = [cell(), cell(offline="cql"), cell(offline="cql", online="td3"), cell("rlpd", "none")]
-    write_comparison([*cells, cell("scratch", "none", online="ppo")], tmp_path, "mode")
+    write_comparison([*cells, cell("scratch", "none", online="ppo")], tmp_path, "sample")
     assert [(found.panel, found.bridge) for found in seen] == [
         ("calql → sac", "warm_up"),
         ("cql → sac", "warm_up"),
@@ -388,6 +405,6 @@ def test_what_starts_from_nothing_stands_in_every_panel_of_its_online_method(tmp
         ("cql → sac", "rlpd"),
         ("ppo", "scratch"),
     ]
-    assert seen[0].success.middle.tolist() == CURVE
+    assert seen[0].success.middle == pytest.approx([rate - 0.1 for rate in CURVE])
     assert seen[0].success.low is None
     assert seen[0].data_success == 0.3
