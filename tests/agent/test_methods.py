@@ -120,10 +120,11 @@ def test_the_perturbation_is_clipped_first_by_its_limit_then_by_the_box(module, 
     np.testing.assert_allclose(ends, np.unique(np.round(np.square(actions), 3)), atol=2e-3)
 
 
-def test_the_published_noises():
+def test_the_published_numbers():
     assert (td3.METHOD.coef["target_noise"], td3.METHOD.coef["noise_clip"]) == (0.2, 0.5)
     assert (so2.METHOD.coef["target_noise"], so2.METHOD.coef["noise_clip"]) == (0.3, 0.6)
     assert td3.METHOD.cadence["actor"] == 2
+    assert td3.METHOD.targets == {"critic": "moving", "actor": "moving"}
 
 
 def policy_state(mean, critic):
@@ -145,16 +146,16 @@ def test_td3_actor_climbs_the_mean_critic_at_the_mode_and_leaves_the_std():
 
 def test_td3bc_actor():
     nets, state, own = policy_state(float(np.arctanh(0.5)), linear_critics([1.0, 1.0], [2.0, 4.0], [0.0, 0.0]))
-    rows = batch([[1.0], [-2.0]], [[0.5], [0.1]], [0.0, 0.0], [[0.0], [0.0]])
+    rows = batch([[1.0], [-2.0], [0.0]], [[0.5], [0.1], [0.5]], [0.0] * 3, [[0.0]] * 3)
     coef = {"q_weight": 2.5, "bc": 3.0}
     loss, metrics = run(td3bc.actor, own, View(nets, state, coef), rows)
-    # Q = s + 3 * 0.5: 2.5 and -0.5, mean 1, mean size 1.5. Squared errors 0 and 0.16, mean 0.08.
-    # -2.5 * 1 / 1.5 + 3 * 0.08 = -1.426667.
-    assert metrics["squared_error"] == pytest.approx(0.08, rel=1e-4)
-    assert loss == pytest.approx(-1.426667, rel=1e-4)
+    # Q = s + 3 * 0.5: 2.5, -0.5 and 1.5, mean 1.166667, mean size 1.5. Squared errors 0, 0.16 and 0, mean 0.053333.
+    # -2.5 * 1.166667 / 1.5 + 3 * 0.053333 = -1.784444.
+    assert metrics["squared_error"] == pytest.approx(0.053333, rel=1e-4)
+    assert loss == pytest.approx(-1.784444, rel=1e-4)
     gradient = slope(td3bc.actor, own, View(nets, state, coef), rows)["actor"]
-    # d/da: -2.5 * 3 / 1.5 + 3 * 2 * mean(0, 0.4) = -5 + 1.2 = -3.8, times 1 - 0.5^2. The scale is a constant.
-    assert gradient["mean"]["bias"] == pytest.approx(-2.85, rel=1e-3)
+    # d/da: -2.5 * 3 / 1.5 + 3 * 2 * mean(0, 0.4, 0) = -5 + 0.8 = -4.2, times 1 - 0.5^2. The scale is a constant.
+    assert gradient["mean"]["bias"] == pytest.approx(-3.15, rel=1e-3)
 
 
 @pytest.mark.parametrize("scale", [0.1, 20.0])
