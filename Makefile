@@ -5,7 +5,7 @@ SEED ?= 0
 BIN := .venv/bin
 STAMP := .venv/.set-up
 
-.PHONY: setup rehearse test check format bench clean
+.PHONY: setup rehearse test matrix check format bench clean
 
 setup: $(STAMP)
 
@@ -21,6 +21,10 @@ rehearse: setup
 
 test: setup
 	$(BIN)/python -m pytest -n 2 --dist loadfile
+
+# Every combination of an offline method, a bridge and an online method; `make test` takes so few that each occurs.
+matrix: setup
+	SEGUE_MATRIX=all $(BIN)/python -m pytest -n 2 tests/agent/test_bridges.py
 
 check: setup
 	$(BIN)/ruff check .

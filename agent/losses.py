@@ -5,7 +5,10 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
+from agent.tanh_normal import TanhNormal
 from agent.types import Batch, Metrics, Params, View
+
+CLONING_EDGE = 0.97
 
 
 def td_target(view: View, batch: Batch, next_value: jax.Array) -> jax.Array:
@@ -56,6 +59,15 @@ def exponential_weight(advantage: jax.Array, inverse_temperature: Any, limit: An
     return jnp.minimum(jnp.exp(inverse_temperature * advantage), limit)
 
 
+def log_likelihood(policy: TanhNormal, action: jax.Array) -> jax.Array:
+    """`log pi(a)`, `(B,)`, of data's actions, those at the box's edge pulled in to `CLONING_EDGE`.
+
+    Before the squashing, an action at the very edge lies six times as far out as one of 0.75: a few of them, as commands
+    that were clipped leave behind, would decide mean and std for all others.
+    """
+    return policy.log_prob(jnp.clip(action, -CLONING_EDGE, CLONING_EDGE))
+
+
 def weighted_cloning(params: Params, view: View, batch: Batch, weight: jax.Array) -> tuple[jax.Array, Metrics]:
     """`-E[w * log pi(a|s)]` for constant weights `(B,)` of the batch's actions.
 
@@ -63,5 +75,5 @@ def weighted_cloning(params: Params, view: View, batch: Batch, weight: jax.Array
     """
     weight = jax.lax.stop_gradient(weight)
     share = jnp.mean(weight) ** 2 / jnp.maximum(jnp.mean(weight**2), jnp.finfo(weight.dtype).tiny)
-    loss = -jnp.mean(weight * view.pi(batch.obs, params).log_prob(batch.action))
+    loss = -jnp.mean(weight * log_likelihood(view.pi(batch.obs, params), batch.action))
     return loss, {"weight": jnp.mean(weight), "effective_share": share}

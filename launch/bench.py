@@ -30,7 +30,7 @@ def update(repeats: int = 5) -> dict[str, Any]:
     """
     networks = Networks()
     nets = make_nets({"state": (OBS,)}, ACT, networks)
-    replay = _random_replay()
+    replay = random_replay()
     jobs = {"sac": (4, 20), "cql": (1, 3)}
     programs = {name: _program(nets, name, utd, replay) for name, (utd, _) in jobs.items()}
     matrix = jax.random.normal(jax.random.key(0), (MATMUL, MATMUL))
@@ -38,9 +38,9 @@ def update(repeats: int = 5) -> dict[str, Any]:
     ceilings: list[float] = []
     rates: dict[str, list[float]] = {name: [] for name in jobs}
     for _ in range(repeats):  # in turn, so that a drift of the machine meets all alike
-        ceilings.append(2e-9 * MATMUL**3 / min(_seconds(lambda: product(matrix)) for _ in range(5)))
+        ceilings.append(2e-9 * MATMUL**3 / min(seconds(lambda: product(matrix)) for _ in range(5)))
         for name, (_, steps) in jobs.items():
-            rates[name].append(steps / _seconds(partial(programs[name], steps)))
+            rates[name].append(steps / seconds(partial(programs[name], steps)))
     ceiling = statistics.median(ceilings)
     rows = [_row(name, rates[name], flops(name, networks), ceilings) for name in jobs]
     return {"matmul_gflops": round(ceiling, 1), "device": jax.devices()[0].device_kind, "updates": rows}
@@ -84,7 +84,7 @@ def flops(method: str, networks: Networks, batch: int = 256, utd: int = 4, actio
     return penalty + target + 2 * batch * actor + follow(batch)
 
 
-def _seconds(run: Callable[[], Any]) -> float:
+def seconds(run: Callable[[], Any]) -> float:
     start_s = time.perf_counter()
     jax.block_until_ready(run())
     return time.perf_counter() - start_s
@@ -106,7 +106,7 @@ def _program(nets: Nets, name: str, utd: int, replay: Batch) -> Callable[[int], 
     return lambda steps: program(state, steps)
 
 
-def _random_replay() -> Batch:
+def random_replay() -> Batch:
     rng = np.random.default_rng(0)
     normal = lambda *shape: rng.standard_normal(shape, np.float32)  # noqa: E731
     columns = Batch(

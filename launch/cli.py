@@ -29,9 +29,12 @@ from launch.options import (
     Json,
     Out,
     Resume,
+    Seeds,
     experiment_recipe,
     named_file,
+    seeds_from,
     show_curve,
+    show_seeds,
     with_bridge_settings,
 )
 from launch.recipe_files import Recipe, read_recipe
@@ -40,6 +43,7 @@ from launch.rehearse import PRESETS
 from launch.rehearse import rehearse as run_rehearsal
 from launch.report import write_report
 from launch.runs import console, progress_bar, read_lines, results
+from launch.seeds import finetune_seeds, pretrain_seeds
 from launch.show import show
 from launch.stages import collect_stage, evaluate_stage, pretrain_stage
 
@@ -60,13 +64,23 @@ def collect(
 
 @app.command
 def pretrain(
-    out: Out, recipe: Annotated[PretrainRecipe, Flat] = PRETRAIN, resume: Resume = False, json: Json = False
+    out: Out,
+    recipe: Annotated[PretrainRecipe, Flat] = PRETRAIN,
+    seeds: Seeds = 1,
+    resume: Resume = False,
+    json: Json = False,
 ) -> None:
     """Pre-train a policy and critics on a data set."""
     offline = recipe.offline
     if offline.method == QUICK.offline.method:
         offline = replace(offline, coef={**QUICK.offline.coef, **offline.coef})
-    _pretrain(replace(recipe, offline=offline), out, resume, json)
+    recipe = replace(recipe, offline=offline)
+    if seeds == 1:
+        _pretrain(recipe, out, resume, json)
+        return
+    with progress_bar() as progress:
+        result = pretrain_seeds(recipe, seeds_from(recipe.seed, seeds), QUICK.evaluation, out, progress, resume)
+    show_seeds(out, result, json)
 
 
 def _pretrain(recipe: PretrainRecipe, out: Path, resume: bool, json: bool) -> None:
@@ -79,12 +93,19 @@ def _pretrain(recipe: PretrainRecipe, out: Path, resume: bool, json: bool) -> No
 def finetune(
     out: Out,
     recipe: Annotated[FinetuneRecipe, Flat] = FINETUNE,
+    seeds: Seeds = 1,
     resume: Resume = False,
     in_process: InProcess = False,
     json: Json = False,
 ) -> None:
     """Fine-tune online: a bridge from a pre-trained run, or a baseline that starts from nothing."""
-    _finetune(with_bridge_settings(recipe), out, resume, json, in_process)
+    recipe = with_bridge_settings(recipe)
+    if seeds == 1:
+        _finetune(recipe, out, resume, json, in_process)
+        return
+    with progress_bar() as progress:
+        result = finetune_seeds(recipe, seeds_from(recipe.seed, seeds), out, progress, resume)
+    show_seeds(out, result, json)
 
 
 def _finetune(recipe: FinetuneRecipe, out: Path, resume: bool, json: bool, in_process: bool = False) -> None:

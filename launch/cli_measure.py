@@ -7,8 +7,9 @@ from typing import Annotated, Literal
 import tyro
 from rich.markdown import Markdown
 
+from agent.methods import method_names
 from launch import bench as benches
-from launch import bench_memory, bench_outage, bench_sim, bench_wire
+from launch import bench_memory, bench_methods, bench_outage, bench_sim, bench_wire
 from launch import twins as fidelity
 from launch.compare import CompareRecipe, compare_stage
 from launch.curves import draw, read_results
@@ -30,9 +31,7 @@ def curves(
     show(json, {"picture": str(out), "runs": [str(run) for run in runs]})
 
 
-def compare(
-    out: Out, recipe: Annotated[CompareRecipe, Flat], resume: Resume = False, json: Json = False
-) -> None:
+def compare(out: Out, recipe: Annotated[CompareRecipe, Flat], resume: Resume = False, json: Json = False) -> None:
     """Compare offline methods, bridges and online methods on one task, over seeds trained as one program."""
     with progress_bar() as progress:
         found = compare_stage(recipe, out, progress, resume)
@@ -65,6 +64,8 @@ def twins(
 def bench(
     what: Annotated[Literal["update", "sim", "wire", "memory", "outage"], tyro.conf.Positional],
     repeats: int = 5,
+    method: tuple[str, ...] = (),
+    seeds: tuple[int, ...] = (1,),
     json: Json = False,
 ) -> None:
     """Measure speed beside its ceiling.
@@ -74,9 +75,17 @@ def bench(
             per second from actor to learner, and how late parameters come. `memory`: what both hold while 200,000 transitions
             come. `outage`: whether an actor holds its rate while the learner is away for a minute.
         repeats: Measurements of each figure; the median is shown.
+        method: Of `update`: names of methods, each measured alone instead of WSRL's two; `all` for every one.
+        seeds: Of `update --method`: how many seeds in one program, such as 1 4 16.
     """
     if repeats < 1:
         raise ValueError(f"--repeats {repeats}: give at least 1")
+    if method or seeds != (1,):
+        if what != "update" or not method:
+            raise ValueError("bench: --method and --seeds belong to `bench update --method NAME`")
+        names = method_names() if method == ("all",) else method
+        show(json, bench_methods.methods(names, seeds, repeats))
+        return
     measures = {"update": benches.update, "sim": bench_sim.sim, "wire": bench_wire.wire}
     measures |= {"memory": bench_memory.memory, "outage": bench_outage.outage}
     show(json, measures[what](repeats))

@@ -28,10 +28,14 @@ class CompareRecipe:
         task: name of the task.
         data: the data set's folder.
         preset: the numbers; by default ours for the task.
-        offline, bridge, online: names of methods and bridges; every combination that means something is run.
-        seeds: how many, from `seed` on.
-        seed: the first.
-        updates, env_steps, trials: in place of the preset's.
+        offline: names of offline methods.
+        bridge: names of bridges.
+        online: names of online methods; every combination that means something is run.
+        seeds: how many, trained as one program.
+        seed: the first of them.
+        updates: minibatches of pre-training, in place of the preset's.
+        env_steps: environment steps of fine-tuning, in place of the preset's.
+        trials: of each evaluation, in place of the preset's.
     """
 
     task: str
@@ -67,7 +71,12 @@ class CompareRecipe:
             preset,
             offline=replace(preset.offline, updates=self.updates or preset.offline.updates),
             online=replace(preset.online, env_steps=self.env_steps or preset.online.env_steps),
-            evaluation=replace(preset.evaluation, trials=self.trials or preset.evaluation.trials),
+            evaluation=replace(
+                preset.evaluation,
+                trials=self.trials or preset.evaluation.trials,
+                # An early drop is only seen where there are evaluations early.
+                every_env_steps=min(preset.evaluation.every_env_steps, max(1, (self.env_steps or 10**9) // 8)),
+            ),
         )
 
 

@@ -20,15 +20,15 @@ from launch.runs import read_json
 RESAMPLES = 2000
 INTERVAL = 0.95
 COLUMNS = {
-    "start": "success at the first evaluation, before any step online",
-    "worst": "the lowest success within the first quarter of the environment steps",
+    "start": "the score at the first evaluation, before any step online",
+    "worst": "the lowest score within the first quarter of the environment steps",
     "early_drop": "start minus worst, seed by seed",
-    "asymptote": "the mean success over the last tenth of the environment steps",
-    "regret": "the mean of 1 - success over all environment steps",
+    "asymptote": "the mean score over the last tenth of the environment steps",
+    "regret": "the mean of 1 - score over all environment steps",
 }
 PICTURED = {
     "early_drop": "early drop\n(lower is better)",
-    "asymptote": "asymptotic success\n(higher is better)",
+    "asymptote": "asymptotic score\n(higher is better)",
     "regret": "regret\n(lower is better)",
 }
 
@@ -93,17 +93,17 @@ def _fixed_draws() -> Iterator[None]:
 
 def measures(cell: Cell, acting: Acting) -> dict[str, Estimate]:
     """What is measured on a cell's curves: `COLUMNS`, and the return and the normalised score at the last evaluation."""
-    steps, success = cell.env_steps, acting.success
+    steps, score = cell.env_steps, acting.score
     try:
-        drop = catastrophic_failure(steps, success, first_quarter(steps))
+        drop = catastrophic_failure(steps, score, first_quarter(steps))
     except ValueError as error:
         raise ValueError(f"comparison: {cell.label}: {error}") from error
     values = {
-        "start": success[:, 0],
-        "worst": success[:, 0] - drop,
+        "start": score[:, 0],
+        "worst": score[:, 0] - drop,
         "early_drop": drop,
-        "asymptote": asymptote(steps, success),
-        "regret": regret(steps, success),
+        "asymptote": asymptote(steps, score),
+        "regret": regret(steps, score),
         "last_return": acting.returns[:, -1],
     }
     if acting.normalized is not None:
@@ -165,10 +165,10 @@ def _lines(cells: Sequence[Cell], headline: str) -> list[Line]:
         titles += [title] if (title := f"{cell.offline} → {cell.online}") not in titles else []
     lines = []
     for cell in cells:
-        scores = getattr(cell, headline).success
-        success = Estimate(scores, *estimates(scores))
+        scores = getattr(cell, headline).score
+        score = Estimate(scores, *estimates(scores))
         own = [f"{cell.offline} → {cell.online}"] if cell.offline != NOTHING else panels.get(cell.online, [cell.online])
-        lines += [Line(panel, cell.bridge, cell.env_steps, success, cell.data_success) for panel in own]
+        lines += [Line(panel, cell.bridge, cell.env_steps, score, cell.data_score) for panel in own]
     return lines
 
 
@@ -181,7 +181,7 @@ def _title(cells: Sequence[Cell], headline: str) -> str:
     seeds, trials = {len(cell.seeds) for cell in cells}, {cell.trials for cell in cells}
     middle = "" if seeds == {1} else f"interquartile mean with its {100 * INTERVAL:.0f} % interval over "
     return (
-        f"{cells[0].task}: success when the policy takes {MODES[headline]}\n"
+        f"{cells[0].task}: score when the policy takes {MODES[headline]}\n"
         f"{middle}{counted(seeds, 'seed')}, {counted(trials, 'trial')} an evaluation"
     )
 
@@ -200,7 +200,7 @@ def _table(cells: Sequence[Cell], measured: Sequence[Mapping[str, Mapping[str, E
             {
                 **{name: getattr(cell, name) for name in ("offline", "bridge", "online", "seeds", "trials", "wall_s")},
                 "env_steps": int(cell.env_steps[-1]),
-                "data": {"mean_success": cell.data_success, "mean_return": cell.data_return},
+                "data": {"mean_score": cell.data_score, "mean_return": cell.data_return},
                 **{
                     mode: {name: _plain(e) for name, e in found[mode].items()}
                     | {"normalized_regret": scaled[mode][cell.label]}
@@ -228,11 +228,12 @@ def _markdown(cells: Sequence[Cell], rows: Sequence[Row], title: str) -> str:
         [row.label, str(len(c.seeds)), *(cell(row.measures[name]) for name in COLUMNS)]
         for c, row in zip(cells, rows, strict=True)
     ]
+    score = "*Score* is the success rate; of a task that is scored by its return, the normalised score within 0 to 100"
     lines = [head, ["---", *["---:"] * (len(head) - 1)], *body]
     meanings = "; ".join(f"*{name.replace('_', ' ')}* is {words}" for name, words in COLUMNS.items())
     caption = title.replace("\n", ", ")
     return (
-        f"**{caption}.** {meanings[0].upper()}{meanings[1:]}. Brackets hold the {100 * INTERVAL:.0f} % stratified bootstrap "
+        f"**{caption}.** {score}; {meanings}. Brackets hold the {100 * INTERVAL:.0f} % stratified bootstrap "
         f"interval over seeds, of {RESAMPLES:,} resamples: too narrow below ten seeds, and one seed has none. Below four "
         "seeds the interquartile mean is the plain mean. A cell that names no offline method starts untrained.\n\n"
         + "\n".join(f"| {' | '.join(line)} |" for line in lines)

@@ -22,6 +22,11 @@ class Acting:
     returns: np.ndarray
     normalized: np.ndarray | None
 
+    @property
+    def score(self) -> np.ndarray:
+        """What is compared, `(S, T)` in 0..1: the normalised score where there is one (of sparse tasks, the success rate)."""
+        return self.success if self.normalized is None else np.clip(self.normalized / 100.0, 0.0, 1.0)
+
 
 @dataclass(frozen=True)
 class Cell:
@@ -37,7 +42,7 @@ class Cell:
     sample: Acting
     trials: int
     wall_s: float
-    data_success: float
+    data_score: float
     data_return: float
     diagnostics: Mapping[str, np.ndarray]
 
@@ -60,7 +65,7 @@ class Cell:
             sample=fields.acting("sample", shape),
             trials=int(fields.numbers("trials", (), low=1, whole=True)),
             wall_s=float(fields.numbers("wall_s", (), low=0)),
-            data_success=float(fields.numbers("data.mean_success", (), low=0, high=1)),
+            data_score=float(fields.numbers("data.mean_score", (), low=0, high=1)),
             data_return=float(fields.numbers("data.mean_return", ())),
             diagnostics={name: fields.numbers(f"diagnostics.{name}", count) for name in fields.names("diagnostics")},
         )

@@ -51,13 +51,13 @@ class Estimate:
 
 @dataclass(frozen=True)
 class Line:
-    """A bridge's success `(T,)` at `env_steps (T,)`, and the mean success of the data its panel starts from."""
+    """A bridge's score `(T,)` at `env_steps (T,)`, and the mean score of the data its panel starts from."""
 
     panel: str
     bridge: str
     env_steps: np.ndarray
-    success: Estimate
-    data_success: float
+    score: Estimate
+    data_score: float
 
 
 @dataclass(frozen=True)
@@ -89,15 +89,15 @@ def curves_picture(title: str, lines: Sequence[Line]) -> bytes:
             here = [line for line in lines if line.panel == panel]
             for line in here:
                 _draw(axes, line, *look[line.bridge])
-            for data_success in {line.data_success for line in here}:
-                axes.axhline(data_success, color="#1c2430", ls=":", lw=1.3, label="offline data, mean")
+            for data_score in {line.data_score for line in here}:
+                axes.axhline(data_score, color="#1c2430", ls=":", lw=1.3, label="offline data, mean")
             axes.xaxis.set_major_locator(MaxNLocator(5, steps=[1, 2, 5, 10]))
             axes.xaxis.set_major_formatter(lambda value, _: f"{value:,.0f}")
         for axes in grid[len(panels) :]:
             axes.set_visible(False)
         for i, axes in enumerate(grid[: len(panels)]):
             if i % across == 0:
-                axes.set_ylabel("success rate")
+                axes.set_ylabel("score")
             if i + across >= len(panels):  # the lowest of its column
                 axes.set_xlabel("environment steps, warm-up included")
         grid[0].set_ylim(-0.03, 1.03)
@@ -129,10 +129,10 @@ def summary_picture(title: str, columns: Mapping[str, str], rows: Sequence[Row])
 
 
 def _draw(axes: Axes, line: Line, colour: str, marker: str) -> None:
-    marker, success = marker if len(line.env_steps) <= MARKED else "", line.success
-    axes.plot(line.env_steps, success.middle, color=colour, marker=marker, ms=4.5, mew=0, lw=1.8, label=line.bridge)
-    if success.low is not None and success.high is not None:
-        axes.fill_between(line.env_steps, success.low, success.high, color=colour, alpha=0.15, lw=0)
+    marker, score = marker if len(line.env_steps) <= MARKED else "", line.score
+    axes.plot(line.env_steps, score.middle, color=colour, marker=marker, ms=4.5, mew=0, lw=1.8, label=line.bridge)
+    if score.low is not None and score.high is not None:
+        axes.fill_between(line.env_steps, score.low, score.high, color=colour, alpha=0.15, lw=0)
 
 
 def _interval(axes: Axes, y: int, measure: Estimate, colour: str) -> None:

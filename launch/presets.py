@@ -1,22 +1,26 @@
 """The presets there are: the papers', and ours for two cores."""
 
+from dataclasses import replace
+
 from agent.heads import Networks
+from launch.experiments import adroit_door
 from launch.paper_presets import PAPER_PRESETS
 from launch.preset import Preset
 from launch.recipes import Evaluation, Learning, Offline, Online
+from launch.rehearse import QUICK
 
 # A point in the plane: an evaluation of all seeds takes a second, a run of five seeds a few minutes.
 PASSAGE = Preset(
     "segue/passage",
     "ours: the smallest sizes at which Cal-QL and SAC were seen to learn the task",
     ("narrow_passage",),
-    Learning(Networks((64, 64), (64, 64), critics=4), tau=0.01, temperature=0.1),
-    Offline("calql", updates=5_000, batch_size=128),
+    Learning(Networks((64, 64), (64, 64), critics=2), tau=0.01, temperature=0.1),
+    Offline("calql", updates=5_000, batch_size=64),
     Online("sac", env_steps=10_000, utd=1, batch_size=128, block=20, replay_capacity=20_000),
     Evaluation(trials=50, every_env_steps=500, headline="mode"),
     coef={
-        "calql": {"conservative": 1.0, "sampled_actions": 4, "backup_actions": 1},
-        "cql": {"conservative": 1.0, "sampled_actions": 4, "backup_actions": 1},
+        "calql": {"conservative": 1.0, "sampled_actions": 3, "backup_actions": 1},
+        "cql": {"conservative": 1.0, "sampled_actions": 3, "backup_actions": 1},
     },
     bridges={
         "warm_up": {"steps": 1_000},
@@ -26,7 +30,39 @@ PASSAGE = Preset(
         "scratch": {"steps": 1_000},
     },
 )
-OURS = (PASSAGE,)
+# The quick rehearsal's numbers.
+PEG = Preset(
+    "segue/peg",
+    "ours: the quick rehearsal's",
+    ("peg_insertion",),
+    QUICK.learning,
+    QUICK.offline,
+    replace(QUICK.online, bridge_settings={}),
+    QUICK.evaluation,
+    coef={name: dict(QUICK.offline.coef) for name in ("calql", "cql")},
+    bridges={
+        "warm_up": {"steps": 500},
+        "anneal": {"share": 0.5, "share_steps": 1_500, "weight_steps": 1_500, "warm_up": 0},
+        "policy_only": {"steps": 500},
+        "jump_start": {"steps": 1_500, "gamma": 0.95},
+        "scratch": {"steps": 500},
+    },
+)
+DOOR = Preset(
+    "segue/door",
+    "ours: those of `segue run adroit-door`, whose data set it is for",
+    (adroit_door.TASK,),
+    replace(adroit_door.SCALED.online_learning),
+    adroit_door.SCALED.offline,
+    replace(adroit_door.SCALED.online, bridge_settings={}),
+    adroit_door.SCALED.evaluation,
+    coef={"calql_cloned": dict(adroit_door.SCALED.offline.coef)},
+    bridges={
+        "warm_up": dict(adroit_door.SCALED.online.bridge_settings),
+        "anneal": {"share": 0.25, "share_steps": 20_000, "weight_steps": 40_000, "warm_up": 5_000},
+    },
+)
+OURS = (PASSAGE, PEG, DOOR)
 PRESETS = {preset.name: preset for preset in (*OURS, *PAPER_PRESETS)}
 
 

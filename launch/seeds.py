@@ -30,7 +30,7 @@ from launch.recipe_files import to_json, to_plain
 from launch.recipes import Evaluation, FinetuneRecipe, PretrainRecipe
 from launch.runs import console, prepare, read_json, write_json
 from launch.stages import load_dataset, load_state
-from launch.tasks import AnyTask, find_task
+from launch.tasks import AnyTask, find_task, normalized_score
 from launch.training import SAVE_EVERY_S
 
 RESULT = "result.json"
@@ -95,6 +95,10 @@ def finetune_seeds(
     goes on from its last evaluation, with new episodes.
     """
     task, online = find_task(recipe.task), recipe.online
+    if recipe.arm != "twin" or online.pace != "lockstep" or online.stop_score is not None:
+        raise ValueError(
+            "--seeds: several seeds run in the twin, in lockstep and to their end; leave these options out"
+        )
     nets, phases = networks_of(task, recipe.learning), fine_tuning_phases(online)
     dataset = None if recipe.data is None else load_dataset(recipe.data, task)
     states, method = _starts(recipe, seeds, task, len(phases) < len(online_plan(online)))
@@ -215,10 +219,15 @@ class _Run:
 
 
 def facts_of(dataset: Dataset, task: AnyTask) -> dict[str, float]:
-    """What the data themselves achieve: mean success and mean raw return of an episode."""
+    """What the data themselves achieve: mean score (see `launch.comparison`) and mean raw return of an episode."""
     raw = (dataset.columns["reward"] - task.reward_shift) / task.reward_scale
-    returns = [float(raw[episode].sum()) for episode in dataset.episodes]
-    return {"mean_success": dataset.success_rate(), "mean_return": float(np.mean(returns))}
+    scores, returns = [], []
+    for episode in dataset.episodes:
+        success = bool(dataset.columns["success"][episode.stop - 1])
+        returns.append(float(raw[episode].sum()))
+        normalized = normalized_score(task, returns[-1], success)
+        scores.append(float(success) if normalized is None else float(np.clip(normalized / 100.0, 0.0, 1.0)))
+    return {"mean_score": float(np.mean(scores)), "mean_return": float(np.mean(returns))}
 
 
 def _starts(

@@ -3,6 +3,7 @@
 import jax
 import jax.numpy as jnp
 
+from agent.losses import log_likelihood
 from agent.types import Batch, Method, Metrics, Params, View
 
 
@@ -21,7 +22,7 @@ def actor(params: Params, view: View, batch: Batch, key: jax.Array) -> tuple[jax
     }
     policy = view.pi(obs, params)
     error = jnp.mean((policy.mode() - batch.action) ** 2)
-    return -jnp.mean(policy.log_prob(batch.action)), {"squared_error": error}
+    return -jnp.mean(log_likelihood(policy, batch.action)), {"squared_error": error}
 
 
 METHOD = Method(

@@ -6,7 +6,7 @@ Haarnoja et al. 2018; WSRL Algorithm 1. The actor follows the mean of the ensemb
 import jax
 import jax.numpy as jnp
 
-from agent.losses import squared_td_error, td_target
+from agent.losses import td_error
 from agent.types import Batch, Method, Metrics, Params, View
 
 
@@ -14,9 +14,7 @@ def critic(params: Params, view: View, batch: Batch, key: jax.Array) -> tuple[ja
     """`(Q(s,a) - r - gamma * mask * min_M Q_target(s', a'))^2`, `a' ~ pi(s')`, M sampled members."""
     action_key, member_key = jax.random.split(key)
     next_action, _ = view.pi(batch.next_obs).sample(action_key)
-    next_q = jnp.min(view.q_target(batch.next_obs, next_action, member_key), axis=0)
-    q = view.q(batch.obs, batch.action, params)
-    return squared_td_error(q, td_target(view, batch, next_q)), {"q": jnp.mean(q)}
+    return td_error(params, view, batch, next_action, member_key)
 
 
 def actor(

@@ -25,7 +25,7 @@ def test_sim_bench_reports_each_kind():
 
 @pytest.mark.parametrize("name", ["sac", "cql"])
 def test_each_program_trains(name):
-    replay = bench._random_replay()
+    replay = bench.random_replay()
     nets = bench.make_nets({"state": (bench.OBS,)}, bench.ACT, Networks((8,), (8,), critics=2))
     state, metrics = bench._program(nets, name, 2, replay)(3)
     assert int(state.update_count) == 6

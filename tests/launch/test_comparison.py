@@ -40,7 +40,7 @@ def raw(bridge: str = "warm_up", offline: str = "calql", lift=(0.0,), **changes)
         "sample": acting[1],
         "trials": 50,
         "wall_s": 61.2,
-        "data": {"mean_success": 0.3, "mean_return": -40.1},
+        "data": {"mean_score": 0.3, "mean_return": -40.1},
         "diagnostics": {"sqor": [0.25] * len(lift)},
         **changes,
     }
@@ -134,7 +134,7 @@ def test_what_is_measured_on_a_known_curve(tmp_path):
     assert found["env_steps"] == 1000
     assert found["seeds"] == [0, 1, 2]
     assert (found["trials"], found["wall_s"]) == (50, 61.2)
-    assert found["data"] == {"mean_success": 0.3, "mean_return": -40.1}
+    assert found["data"] == {"mean_score": 0.3, "mean_return": -40.1}
 
 
 def test_regret_is_scaled_over_the_cells(tmp_path):
@@ -248,7 +248,7 @@ def broken(name: str, value) -> tuple[str, dict]:
         *[broken("mode.normalized", value) for value in ([[None] * 11] * 2, 3, "no")],
         *[broken("trials", value) for value in (0, 2.5, [50], "50")],
         *[broken("wall_s", value) for value in (-1, float("inf"))],
-        *[broken("data.mean_success", value) for value in (None, 1.2, "0.3")],
+        *[broken("data.mean_score", value) for value in (None, 1.2, "0.3")],
         *[broken("data.mean_return", value) for value in (None, float("nan"))],
         *[broken("diagnostics.sqor", value) for value in ([0.1], [0.1, float("nan")], 0.1)],
     ],
@@ -272,7 +272,7 @@ def test_a_cell_holds_what_was_written():
     read = cell(lift=(0.0, 0.1), seeds=[7, 3])
     assert (read.label, read.seeds, read.trials) == ("calql → warm_up → sac", (7, 3), 50)
     assert read.mode.success.shape == read.sample.returns.shape == (2, len(ENV_STEPS))
-    assert (read.data_success, read.data_return) == (0.3, -40.1)
+    assert (read.data_score, read.data_return) == (0.3, -40.1)
     unscored = raw()
     unscored["mode"]["normalized"] = None
     assert Cell.from_json(unscored, Path("x")).mode.normalized is None
@@ -308,11 +308,11 @@ def test_what_cannot_be_merged(tmp_path):
         merge_cells([tmp_path / "one"])
 
 
-def line(panel: str = "calql → sac", bridge: str = "direct", seeds: int = 2, data_success: float = 0.3) -> Line:
+def line(panel: str = "calql → sac", bridge: str = "direct", seeds: int = 2, data_score: float = 0.3) -> Line:
     middle = np.array([0.2, 0.5, 0.9])
     bounds = (middle - 0.1, middle + 0.1) if seeds > 1 else ()
     return Line(
-        panel, bridge, np.array([0, 50, 100]), Estimate(np.stack([middle] * seeds), middle, *bounds), data_success
+        panel, bridge, np.array([0, 50, 100]), Estimate(np.stack([middle] * seeds), middle, *bounds), data_score
     )
 
 
@@ -332,7 +332,7 @@ def test_a_picture_has_a_line_a_band_and_the_data():
     plain = curves_picture("title", [line(seeds=1)])
     assert share_of(plain, BRIDGES["direct"][0]) > 0.001
     assert share_of(plain, BRIDGES["warm_up"][0]) == 0
-    for other in ([line()], [line(seeds=1), line(bridge="warm_up", seeds=1)], [line(seeds=1, data_success=0.6)]):
+    for other in ([line()], [line(seeds=1), line(bridge="warm_up", seeds=1)], [line(seeds=1, data_score=0.6)]):
         assert curves_picture("title", other) != plain
     assert share_of(curves_picture("title", [line(), line(bridge="warm_up")]), BRIDGES["warm_up"][0]) > 0.001
 
@@ -405,6 +405,6 @@ def test_what_starts_from_nothing_stands_in_every_panel_of_its_online_method(tmp
         ("cql → sac", "rlpd"),
         ("ppo", "scratch"),
     ]
-    assert seen[0].success.middle == pytest.approx([rate - 0.1 for rate in CURVE])
-    assert seen[0].success.low is None
-    assert seen[0].data_success == 0.3
+    assert seen[0].score.middle == pytest.approx([rate - 0.1 for rate in CURVE])
+    assert seen[0].score.low is None
+    assert seen[0].data_score == 0.3

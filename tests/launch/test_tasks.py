@@ -56,13 +56,13 @@ def test_the_small_task_stands_between_the_arms_and_d4rl_s():
     assert NAMES[2:] == list(d4rl_tasks())
     listed = next(t for t in catalogue.tasks()["tasks"] if t["name"] == "narrow_passage")
     assert (listed["observation"], listed["action"], listed["max_steps"]) == ({"state": [4]}, [2], 60)
-    assert listed["scored"] == {"what": "success", "reference": [0.0, 1.0]}
+    assert listed["scored"] == {"what": "return", "reference": [-60.0, -17.0]}
     assert listed["reward"] == "1 x (0 at the goal, else -1) +0"
 
 
 def test_only_tasks_without_an_arm_have_a_normalised_score():
     assert normalized_score(find_task("peg_insertion"), 1.0, True) is None
-    assert normalized_score(find_task("narrow_passage"), -20.0, True) == 100.0
+    assert normalized_score(find_task("narrow_passage"), -38.5, True) == 50.0
     assert normalized_score(find_task("hopper"), 3234.3, False) == pytest.approx(100.0)
     assert normalized_score(find_task("door-binary"), -199.0, True) == 100.0
     assert normalized_score(find_task("kitchen-partial"), 3.0, False) == 75.0

@@ -304,7 +304,7 @@ def test_gymnasium_finds_no_fault():
 def test_it_is_no_task_of_d4rls_and_can_be_handed_to_a_process():
     assert TASK.name not in d4rl_tasks()
     assert pickle.loads(pickle.dumps(TASK)) == TASK
-    assert (TASK.normalized(-60.0, False), TASK.normalized(-20.0, True)) == (0.0, 100.0)
+    assert (TASK.normalized(-60.0, False), TASK.normalized(-17.0, True)) == (0.0, 100.0)
     assert TASK.make().metadata["render_fps"] == 10
 
 

@@ -1,0 +1,208 @@
+"""Several seeds as one program: each is what it would be alone, an interrupted run goes on, and a comparison of them."""
+
+import json
+from dataclasses import replace
+
+import jax
+import numpy as np
+import pytest
+from rich.progress import Progress
+
+from agent.heads import Networks
+from agent.replay.entry import Step
+from agent.replay.journal import JournalReader
+from launch.checkpoint import Checkpoints
+from launch.compare import CompareRecipe, combinations, compare_stage
+from launch.finetune import finetune_stage
+from launch.policies import load_policy
+from launch.recipes import (
+    Collect,
+    CollectRecipe,
+    Evaluation,
+    FinetuneRecipe,
+    Learning,
+    Offline,
+    Online,
+    PretrainRecipe,
+)
+from launch.runs import progress_bar
+from launch.seeds import finetune_seeds, pretrain_seeds
+from launch.stages import collect_stage, evaluate_stage, load_state, pretrain_stage
+from launch.tasks import find_task
+
+TASK = "narrow_passage"
+LEARNING = Learning(Networks((16,), (16,), critics=2), temperature=0.1)
+OFFLINE = Offline("calql", {"sampled_actions": 2, "backup_actions": 1}, updates=60, batch_size=16)
+ONLINE = Online(
+    "sac",
+    bridge="warm_up",
+    bridge_settings={"steps": 30},
+    env_steps=150,
+    utd=1,
+    batch_size=16,
+    replay_capacity=150,
+    block=1,
+)
+EVALUATION = Evaluation(trials=3, every_env_steps=50)
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory):
+    recipe = CollectRecipe(TASK, 0, Collect(transitions=400, good_share=0.5))
+    with progress_bar() as progress:
+        return str(collect_stage(recipe, tmp_path_factory.mktemp("passage") / "data", progress))
+
+
+@pytest.fixture(scope="module")
+def pretrained(data, tmp_path_factory):
+    """Seeds 3 and 4, pre-trained together."""
+    folder = tmp_path_factory.mktemp("passage") / "offline"
+    with progress_bar() as progress:
+        pretrain_seeds(PretrainRecipe(data, TASK, 3, LEARNING, OFFLINE), [3, 4], EVALUATION, folder, progress)
+    return folder
+
+
+def finetune_recipe(data, pretrained, seed=3, online=ONLINE, **changes):
+    return FinetuneRecipe(str(pretrained), data, TASK, "twin", seed, LEARNING, online, EVALUATION, **changes)
+
+
+def assert_close(one, other, tolerance):
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=tolerance, atol=tolerance), one, other)
+
+
+def test_a_seed_pre_trained_among_others_is_what_it_is_alone(data, pretrained, tmp_path):
+    with progress_bar() as progress:
+        pretrain_stage(PretrainRecipe(data, TASK, 4, LEARNING, OFFLINE), tmp_path / "alone", progress)
+    task = find_task(TASK)
+    alone, _ = load_state(tmp_path / "alone", task, LEARNING)
+    among, _ = load_state(pretrained / "seed_4", task, LEARNING)
+    other, _ = load_state(pretrained / "seed_3", task, LEARNING)
+    assert int(alone.update_count) == int(among.update_count) == 60
+    assert_close(alone.params, among.params, 1e-4)
+    kernel = "kernel_0"
+    assert np.abs(np.asarray(other.params["critic"][kernel]) - np.asarray(among.params["critic"][kernel])).max() > 0.1
+
+
+def test_a_seed_fine_tuned_among_others_takes_the_steps_and_learns_what_it_would_alone(data, pretrained, tmp_path):
+    alone_recipe = replace(finetune_recipe(data, pretrained / "seed_4", seed=4), data=None)
+    with progress_bar() as progress:
+        finetune_stage(alone_recipe, tmp_path / "alone", progress, in_process=True)
+        result = finetune_seeds(finetune_recipe(data, pretrained), [3, 4], tmp_path / "both", progress)
+    entries = JournalReader(tmp_path / "alone" / "journal").read(10_000)
+    steps = [entry.event.transition for entry in entries if isinstance(entry.event, Step)]
+    with_replay = Checkpoints(tmp_path / "both" / "checkpoint")
+    meta = with_replay.meta()
+    with_replay.close()
+    assert meta["inserted"] == len(steps) >= 150
+    alone, among = load_policy(tmp_path / "alone")[0], load_policy(tmp_path / "both" / "seed_4")[0]
+    assert alone.version == among.version == 60 + 120
+    assert_close(alone.params, among.params, 1e-3)
+    assert result["env_steps"] == [0, 50, 100, 150]
+    assert np.shape(result["mode"]["success"]) == np.shape(result["sample"]["return"]) == (2, 4)
+    assert {"sqor", "policy_kl", "td_offline", "q_online"} <= set(result["diagnostics"])
+    assert evaluate_stage(tmp_path / "both" / "seed_3", 2, "twin", 0)["updates"] == 180
+
+
+class Cut(Exception):
+    """What ends a run in its middle."""
+
+
+class Interrupting(Progress):
+    """A progress bar at which a run ends, once it has got so far."""
+
+    def __init__(self, at: int) -> None:
+        super().__init__(disable=True)
+        self._at = at
+
+    def update(self, task_id, *, completed=None, **changes):
+        if completed is not None and completed >= self._at:
+            raise Cut
+
+
+def test_an_interrupted_run_goes_on_from_its_last_evaluation_and_a_finished_one_is_left_as_it_is(
+    data, pretrained, tmp_path
+):
+    recipe, folder = finetune_recipe(data, pretrained), tmp_path / "run"
+    with pytest.raises(Cut):
+        finetune_seeds(recipe, [3, 4], folder, Interrupting(120))
+    assert not (folder / "result.json").exists()
+    with pytest.raises(ValueError, match="already holds a run; give --resume"):
+        finetune_seeds(recipe, [3, 4], folder, Interrupting(10**9))
+    result = finetune_seeds(recipe, [3, 4], folder, Interrupting(10**9), resume=True)
+    assert result["env_steps"] == [0, 50, 100, 150]
+    assert load_policy(folder / "seed_3")[0].version == 180  # every update was made once, none twice
+    before = (folder / "result.json").read_bytes()
+    again = finetune_seeds(recipe, [3, 4], folder, Interrupting(1), resume=True)  # would raise at its first step
+    assert again == json.loads(before)
+    with pytest.raises(ValueError, match="its run has seeds"):
+        finetune_seeds(recipe, [3], folder, Interrupting(1), resume=True)
+
+
+@pytest.mark.parametrize(
+    ("bridge", "settings", "online", "updates"),
+    [
+        ("anneal", {"share": 0.5, "share_steps": 50, "warm_up": 0}, "calql", 150),
+        ("policy_only", {"steps": 30, "utd": 2}, "td3", 60 + 120),
+        ("jump_start", {"steps": 100, "gamma": 0.8}, "awac", 150),
+        ("rlpd", {}, "iql", 150),
+    ],
+)
+def test_bridges_lead_methods_of_every_kind_through_a_run(
+    data, pretrained, tmp_path, bridge, settings, online, updates
+):
+    changed = replace(ONLINE, method=online, bridge=bridge, bridge_settings=settings, block=10)
+    start = tmp_path / "none" if bridge == "rlpd" else pretrained
+    recipe = finetune_recipe(data, start, online=changed)
+    recipe = replace(recipe, checkpoint=None) if bridge == "rlpd" else recipe
+    with progress_bar() as progress:
+        finetune_seeds(recipe, [3, 4], tmp_path / "run", progress)
+    offline = 0 if bridge == "rlpd" else 60
+    assert load_policy(tmp_path / "run" / "seed_4")[0].version == offline + updates
+
+
+def test_a_missing_seed_and_a_checkpoint_that_would_be_ignored_are_told(data, pretrained, tmp_path):
+    with progress_bar() as progress:
+        with pytest.raises(ValueError, match="it has no seed_5; pre-train that seed"):
+            finetune_seeds(finetune_recipe(data, pretrained), [4, 5], tmp_path / "a", progress)
+        rlpd = replace(ONLINE, bridge="rlpd", bridge_settings={})
+        with pytest.raises(ValueError, match="would ignore --checkpoint"):
+            finetune_seeds(finetune_recipe(data, pretrained, online=rlpd), [4], tmp_path / "a", progress)
+        with pytest.raises(ValueError, match="starts from a pre-trained run"):
+            finetune_seeds(replace(finetune_recipe(data, pretrained), checkpoint=None), [4], tmp_path / "a", progress)
+    assert not (tmp_path / "a").exists()
+
+
+def test_a_comparison_shares_its_pre_training_leaves_nonsense_out_and_repeats_nothing(data, tmp_path):
+    small = {"updates": 30, "env_steps": 80, "trials": 2, "seeds": 2}
+    recipe = CompareRecipe(TASK, data, bridge=("direct", "rlpd"), online=("sac", "bc"), **small)
+    cells, refused = combinations(recipe)
+    assert [cell.folder for cell in cells] == ["calql+direct+sac", "none+rlpd+sac"]
+    assert set(refused) == {"calql+direct+bc", "calql+rlpd+bc"}
+    with progress_bar() as progress:
+        told = compare_stage(recipe, tmp_path / "out", progress)
+        files = {path: path.stat().st_mtime_ns for path in (tmp_path / "out").rglob("*.json")}
+        compare_stage(recipe, tmp_path / "out", progress, resume=True)
+    assert told["cells"] == ["calql+direct+sac", "none+rlpd+sac"]
+    assert [p for p in (tmp_path / "out").rglob("*.npz") if "seed" in p.name] == []
+    assert all(path.stat().st_mtime_ns == when for path, when in files.items() if path.name == "result.json")
+    assert len(list((tmp_path / "out" / "offline").iterdir())) == 1
+    table = json.loads((tmp_path / "out" / "table.json").read_text())
+    assert "calql" in json.dumps(table)
+    for name in ("table.md", "curves.png", "summary.png"):
+        assert (tmp_path / "out" / name).stat().st_size > 100
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"online": ("nothing",)}, "method 'nothing' is unknown"),
+        ({"bridge": ("nothing",)}, "bridge 'nothing' is unknown"),
+        ({"online": ("bc",)}, "nothing is left"),
+        ({"task": "door-binary"}, "has no preset of ours"),
+        ({"preset": "ours/none"}, "preset 'ours/none' is unknown"),
+    ],
+)
+def test_a_comparison_that_makes_no_sense_is_refused_in_a_sentence(data, changes, words):
+    recipe = replace(CompareRecipe(TASK, data), **changes)
+    with pytest.raises(ValueError, match=words):
+        combinations(recipe)
