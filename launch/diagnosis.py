@@ -48,12 +48,13 @@ class Diagnosis:
         """By name, rows `(T, S)`, and `env_steps` of the T snapshots.
 
         On online states: SOAR's `sqor`, `sqog` and `o_sqor`, the divergence of policy and of softmax Q from the first snapshot,
-        Q and TD error, and the bias of Q where the return is known. On offline states, where there are: Q and TD error.
+        Q and TD error, the bias of Q where the return is known, and the volatility of Q from one snapshot to the next. On
+        offline states, where there are: Q and TD error.
         """
         if not len(rings):
             return {}
-        rows = np.random.default_rng(0).integers(0, len(rings), STATES)
-        online = jax.tree.map(lambda x: x[:, rows], rings.columns)
+        drawn_online = np.random.default_rng(0).integers(0, len(rings), STATES)
+        online = jax.tree.map(lambda x: x[:, drawn_online], rings.columns)
         if offline is not None:
             drawn = np.random.default_rng(1).integers(0, len(offline.reward), STATES)
             offline = jax.tree.map(lambda x: x[drawn], offline)
@@ -63,11 +64,15 @@ class Diagnosis:
         if not snapshots:
             return {}
         first, last = snapshots[0][1], snapshots[-1][1]
-        measure = jax.jit(jax.vmap(self._measure, in_axes=(0, 0, 0, 0, 0, None)))
+        measure = jax.jit(jax.vmap(self._measure, in_axes=(0, 0, 0, 0, 0, 0, None)))
+        before = first
         for _, now in snapshots:
-            for name, value in measure(first, now, last, final.normalizer, online, offline).items():
-                found.setdefault(name, []).append(np.asarray(value).tolist())
-        return {"env_steps": [steps for steps, _ in snapshots], **found}
+            for name, value in measure(first, before, now, last, final.normalizer, online, offline).items():
+                found.setdefault(name, []).append(np.asarray(value))
+            before = now
+        found["volatility"] = list(np.asarray(jax.vmap(diagnostics.volatility, 1, 1)(jnp.stack(found.pop("change")))))
+        rows = {name: [np.asarray(row).tolist() for row in values] for name, values in found.items()}
+        return {"env_steps": [steps for steps, _ in snapshots], **rows}
 
     def summary(self, final: State, rings: Rings, offline: Batch | None) -> dict[str, list[float]]:
         """One number `(S,)` for each diagnostic: its mean over the early snapshots, the first excepted."""
@@ -80,7 +85,7 @@ class Diagnosis:
         return {name: np.mean([rows[i] for i in early], axis=0).tolist() for name, rows in curves.items()}
 
     def _measure(
-        self, first: Any, now: Any, last: Any, normalizer: Any, online: Batch, offline: Batch | None
+        self, first: Any, previous: Any, now: Any, last: Any, normalizer: Any, online: Batch, offline: Batch | None
     ) -> dict[str, jax.Array]:
         key = jax.random.key(0)
 
@@ -102,6 +107,7 @@ class Diagnosis:
             "o_sqor": diagnostics.o_sqor(delta, delta_final),
             "policy_kl": diagnostics.policy_kl(before, current, online.obs),
             "softmax_q_kl": diagnostics.softmax_q_kl(before, current, online.obs, q_key, ACTIONS),
+            "change": diagnostics.squared_change(view(previous), current, online.obs, online.action),
             "value_bias": jnp.sum((q - online.mc_return) * online.has_return) / known,
         }
         for where, batch in (("online", online), ("offline", offline)):

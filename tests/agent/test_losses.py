@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from agent import losses
 from agent.losses import (
     calibrate,
     expectile_loss,
@@ -22,6 +23,7 @@ from agent.losses import (
 )
 from agent.methods import bc, calql_lagrange, cql, cql_lagrange, find_method, sac, sac_min
 from agent.methods.calql import METHOD as CALQL
+from agent.tanh_normal import TanhNormal
 from agent.types import Normalizer, View
 from tests.agent.tiny import (
     KnownPolicy,
@@ -380,3 +382,11 @@ def test_calql_lagrange_bounds_the_gap():
     _, metrics, gradient = lagrange(loss, FLAT, 0.8)
     assert metrics["gap"] == pytest.approx(4.112716, rel=1e-5)  # as Cal-QL's, above
     assert gradient["conservatism"]["raw"] == pytest.approx(-3.312716 * 0.393469, rel=1e-4)
+
+
+def test_an_action_at_the_edge_counts_as_one_near_it():
+    policy = TanhNormal(jnp.zeros((3, 1)), jnp.zeros((3, 1)))
+    found = losses.log_likelihood(policy, jnp.asarray([[1.0], [losses.CLONING_EDGE], [-0.5]]))
+    inside = policy.log_prob(jnp.asarray([[0.0], [losses.CLONING_EDGE], [-0.5]]))
+    assert found[0] == found[1] == inside[1]
+    assert found[2] == inside[2]

@@ -100,7 +100,10 @@ def test_a_seed_fine_tuned_among_others_takes_the_steps_and_learns_what_it_would
     assert result["env_steps"] == [0, 50, 100, 150]
     assert np.shape(result["mode"]["success"]) == np.shape(result["sample"]["return"]) == (2, 4)
     assert {"sqor", "policy_kl", "td_offline", "q_online"} <= set(result["diagnostics"])
-    assert evaluate_stage(tmp_path / "both" / "seed_3", 2, "twin", 0)["updates"] == 180
+    again = evaluate_stage(tmp_path / "both" / "seed_3", EVALUATION.trials, "twin", 0)
+    assert again["updates"] == 180
+    returns = [trial["raw_return"] for trial in again["mode"]["outcomes"]]
+    assert np.mean(returns) == pytest.approx(result["mode"]["return"][0][-1])  # the same trials, one after the other
 
 
 class Cut(Exception):

@@ -173,9 +173,10 @@ def test_both_phases_of_a_warm_up_have_parameters():
 
 @pytest.mark.parametrize("phase", [0, 1])
 def test_parameters_come_through_bit_for_bit(phase):
-    now = policy(phase)
+    now = policy(phase).replace(coef={"roll_in": 0.25})
     published = decode_params(*unpack(encode_params(77, 4, phase, now)), SPECS)
     assert (published.learner, published.publication, published.phase, published.now.version) == (77, 4, phase, 3)
+    assert published.now.coef == {"roll_in": 0.25}
     sent, came = flat(now), flat(published.now)
     assert sent.keys() == came.keys()
     for name, x in sent.items():
@@ -186,6 +187,13 @@ def flat(now: PolicyParams) -> dict[str, np.ndarray]:
     header, arrays = unpack(encode_params(1, 1, 0, now))
     assert header["kind"] == "parameters"
     return arrays
+
+
+@pytest.mark.parametrize("coef", [None, [], {"roll_in": "much"}, {"roll_in": 1}, {"roll_in": float("nan")}])
+def test_numbers_of_a_behaviour_that_are_none_are_refused(coef):
+    header, arrays = unpack(encode_params(77, 4, 0, policy(0)))
+    with pytest.raises(RecordError, match="does not say which they are"):
+        decode_params({**header, "coef": coef}, arrays, SPECS)
 
 
 @settings(max_examples=100)
