@@ -96,6 +96,11 @@ class Checkpoints:
 def open_checkpoint(folder: Path) -> Checkpoints:
     """An existing run's checkpoints. Raises `ValueError` in one sentence where there are none."""
     inner = folder / "checkpoint"
+    seeds = sorted(path.name for path in folder.glob("seed_*"))
+    if seeds:
+        raise ValueError(
+            f"checkpoint {folder}: it holds several seeds; give the folder of one, such as {folder / seeds[0]}"
+        )
     if not inner.is_dir():
         raise ValueError(
             f"checkpoint {folder}: holds no folder 'checkpoint'; give the folder of a pretrain or finetune run"

@@ -29,16 +29,14 @@ from launch.options import (
     Json,
     Out,
     Resume,
-    Seeds,
     experiment_recipe,
     named_file,
-    seeds_from,
     show_curve,
     show_seeds,
     with_bridge_settings,
 )
 from launch.recipe_files import Recipe, read_recipe
-from launch.recipes import CollectRecipe, FinetuneRecipe, PretrainRecipe, RehearseRecipe
+from launch.recipes import CollectRecipe, CompareRecipe, FinetuneRecipe, PretrainRecipe, RehearseRecipe
 from launch.rehearse import PRESETS
 from launch.rehearse import rehearse as run_rehearsal
 from launch.report import write_report
@@ -66,7 +64,6 @@ def collect(
 def pretrain(
     out: Out,
     recipe: Annotated[PretrainRecipe, Flat] = PRETRAIN,
-    seeds: Seeds = 1,
     resume: Resume = False,
     json: Json = False,
 ) -> None:
@@ -74,17 +71,14 @@ def pretrain(
     offline = recipe.offline
     if offline.method == QUICK.offline.method:
         offline = replace(offline, coef={**QUICK.offline.coef, **offline.coef})
-    recipe = replace(recipe, offline=offline)
-    if seeds == 1:
-        _pretrain(recipe, out, resume, json)
-        return
-    with progress_bar() as progress:
-        result = pretrain_seeds(recipe, seeds_from(recipe.seed, seeds), QUICK.evaluation, out, progress, resume)
-    show_seeds(out, result, json)
+    _pretrain(replace(recipe, offline=offline), out, resume, json)
 
 
 def _pretrain(recipe: PretrainRecipe, out: Path, resume: bool, json: bool) -> None:
     with progress_bar() as progress:
+        if recipe.seeds > 1:
+            show_seeds(out, pretrain_seeds(recipe, QUICK.evaluation, out, progress, resume), json)
+            return
         pretrain_stage(recipe, out, progress, resume)
     show(json, {"checkpoint": str(out), **(read_lines(out / "metrics.jsonl") or [{}])[-1]})
 
@@ -93,30 +87,28 @@ def _pretrain(recipe: PretrainRecipe, out: Path, resume: bool, json: bool) -> No
 def finetune(
     out: Out,
     recipe: Annotated[FinetuneRecipe, Flat] = FINETUNE,
-    seeds: Seeds = 1,
     resume: Resume = False,
     in_process: InProcess = False,
     json: Json = False,
 ) -> None:
     """Fine-tune online: a bridge from a pre-trained run, or a baseline that starts from nothing."""
-    recipe = with_bridge_settings(recipe)
-    if seeds == 1:
-        _finetune(recipe, out, resume, json, in_process)
-        return
-    with progress_bar() as progress:
-        result = finetune_seeds(recipe, seeds_from(recipe.seed, seeds), out, progress, resume)
-    show_seeds(out, result, json)
+    _finetune(with_bridge_settings(recipe), out, resume, json, in_process)
 
 
 def _finetune(recipe: FinetuneRecipe, out: Path, resume: bool, json: bool, in_process: bool = False) -> None:
     with progress_bar() as progress:
+        if recipe.seeds > 1:
+            if in_process:
+                raise ValueError("--in-process: several seeds are always trained in one process; leave it out")
+            show_seeds(out, finetune_seeds(recipe, out, progress, resume), json)
+            return
         finetune_stage(recipe, out, progress, resume, in_process)
     show_curve(out, json)
 
 
 for _command in (cli_remote.learner, cli_remote.actor, cli_remote.keys, cli_remote.journal):
     app.command(_command)
-for _command in (cli_measure.compare, cli_measure.bench, cli_measure.twins, cli_measure.curves):
+for _command in (cli_measure.compare, cli_measure.bench, cli_measure.connect, cli_measure.twins, cli_measure.curves):
     app.command(_command)
 app.command(cli_data.data, name="data", help=cli_data.SUMMARY)
 
@@ -244,6 +236,8 @@ def run(
             _finetune(loaded, out, resume, json, in_process)
         case RehearseRecipe():
             _rehearse(loaded, out, resume, json, in_process)
+        case CompareRecipe():
+            cli_measure.compare(out, loaded, resume, json)
         case _:
             _experiment(loaded, out, resume, json, in_process)
 

@@ -1,4 +1,4 @@
-"""The commands that measure, compare and draw: `bench`, `compare`, `twins`, `curves`."""
+"""The commands that measure, compare and draw: `bench`, `compare`, `connect`, `twins`, `curves`."""
 
 import sys
 from pathlib import Path
@@ -11,9 +11,13 @@ from agent.methods import method_names
 from launch import bench as benches
 from launch import bench_memory, bench_methods, bench_outage, bench_sim, bench_wire
 from launch import twins as fidelity
-from launch.compare import CompareRecipe, compare_stage
+from launch.compare import compare_stage
+from launch.connectivity import GRID, POINTS, TRIALS
+from launch.connectivity import connect as survey_and_draw
 from launch.curves import draw, read_results
+from launch.evaluate import Mode
 from launch.options import EXIT_FAILED, Flat, Json, Out, Resume
+from launch.recipes import CompareRecipe
 from launch.runs import progress_bar, results
 from launch.show import show
 
@@ -40,6 +44,31 @@ def compare(out: Out, recipe: Annotated[CompareRecipe, Flat], resume: Resume = F
         return
     results.print(Markdown((out / "table.md").read_text()))
     show(False, {"table": found["table"], "pictures": found["pictures"], "left out": found["left_out"]})
+
+
+def connect(
+    runs: Annotated[list[Path], tyro.conf.Positional, tyro.conf.arg(metavar="DIR")],
+    out: Path,
+    points: int = POINTS,
+    grid: int = GRID,
+    trials: int = TRIALS,
+    acting: Mode = "mode",
+    json: Json = False,
+) -> None:
+    """Draw how two or three policies are connected: the scores of what lies between their parameters.
+
+    Args:
+        runs: Folders of pretrain or finetune runs of one task: two for the line between them, three for the plane.
+        out: The PNG.
+        points: Of a line: how many places are tried, the two policies among them.
+        grid: Of a plane: how many places along each side.
+        trials: Fixed trials at each place.
+        acting: With the most likely action, or with sampled ones.
+    """
+    found = survey_and_draw(runs, out, points, grid, trials, acting)
+    if not json:  # a plane's numbers are for programs
+        found = {name: value for name, value in found.items() if name not in ("x", "y", "score", "return")}
+    show(json, found)
 
 
 def twins(

@@ -25,10 +25,11 @@ class Diagnosis:
     Args:
         nets: of the run.
         folder: of the snapshots, `STEPS.npz` each, arrays `(S, ...)`.
+        stochastic: whether the policy's std is trained: without, actions are its modes, and no divergence or TD error is told.
     """
 
-    def __init__(self, nets: Nets, folder: Path) -> None:
-        self._nets, self._folder = nets, folder
+    def __init__(self, nets: Nets, folder: Path, stochastic: bool) -> None:
+        self._nets, self._folder, self._stochastic = nets, folder, stochastic
 
     def keep(self, env_steps: int, state: State) -> None:
         """Writes a snapshot; of a method without critics none."""
@@ -60,19 +61,19 @@ class Diagnosis:
             offline = jax.tree.map(lambda x: x[drawn], offline)
         found: dict[str, list[Any]] = {}
         paths = sorted(self._folder.glob("0*.npz"))
-        snapshots = [(int(path.stem), _read(path)) for path in paths]
-        if not snapshots:
+        if not paths:
             return {}
-        first, last = snapshots[0][1], snapshots[-1][1]
+        first, last = _read(paths[0]), _read(paths[-1])
         measure = jax.jit(jax.vmap(self._measure, in_axes=(0, 0, 0, 0, 0, 0, None)))
         before = first
-        for _, now in snapshots:
+        for path in paths:
+            now = _read(path)  # one at a time: they are large
             for name, value in measure(first, before, now, last, final.normalizer, online, offline).items():
                 found.setdefault(name, []).append(np.asarray(value))
             before = now
         found["volatility"] = list(np.asarray(jax.vmap(diagnostics.volatility, 1, 1)(jnp.stack(found.pop("change")))))
         rows = {name: [np.asarray(row).tolist() for row in values] for name, values in found.items()}
-        return {"env_steps": [steps for steps, _ in snapshots], **rows}
+        return {"env_steps": [int(path.stem) for path in paths], **rows}
 
     def summary(self, final: State, rings: Rings, offline: Batch | None) -> dict[str, list[float]]:
         """One number `(S,)` for each diagnostic: its mean over the early snapshots, the first excepted."""
@@ -82,7 +83,8 @@ class Diagnosis:
         steps = curves.pop("env_steps")
         horizon = max(min(EARLY_STEPS, steps[-1] / 4), steps[min(1, len(steps) - 1)])
         early = [i for i, n in enumerate(steps) if 0 < n <= horizon] or [0]
-        return {name: np.mean([rows[i] for i in early], axis=0).tolist() for name, rows in curves.items()}
+        means = {name: np.mean([rows[i] for i in early], axis=0) for name, rows in curves.items()}
+        return {name: mean.tolist() for name, mean in means.items() if np.isfinite(mean).all()}
 
     def _measure(
         self, first: Any, previous: Any, now: Any, last: Any, normalizer: Any, online: Batch, offline: Batch | None
@@ -95,8 +97,9 @@ class Diagnosis:
 
         before, current, end = view(first), view(now), view(last)
         current_key, offline_key, q_key, td_key = jax.random.split(key, 4)
-        acted, _ = current.pi(online.obs).sample(current_key)
-        prior, _ = before.pi(online.obs).sample(offline_key)
+        here, there = current.pi(online.obs), before.pi(online.obs)
+        acted = here.sample(current_key)[0] if self._stochastic else here.mode()
+        prior = there.sample(offline_key)[0] if self._stochastic else there.mode()
         delta = diagnostics.preference(current, online.obs, acted, prior)
         delta_final = diagnostics.preference(end, online.obs, acted, prior)
         known = jnp.maximum(jnp.sum(online.has_return), 1.0)
@@ -105,13 +108,14 @@ class Diagnosis:
             "sqor": diagnostics.sqor(delta, delta_final),
             "sqog": diagnostics.sqog(delta, delta_final),
             "o_sqor": diagnostics.o_sqor(delta, delta_final),
-            "policy_kl": diagnostics.policy_kl(before, current, online.obs),
-            "softmax_q_kl": diagnostics.softmax_q_kl(before, current, online.obs, q_key, ACTIONS),
             "change": diagnostics.squared_change(view(previous), current, online.obs, online.action),
             "value_bias": jnp.sum((q - online.mc_return) * online.has_return) / known,
         }
+        if self._stochastic:
+            found["policy_kl"] = diagnostics.policy_kl(before, current, online.obs)
+            found["softmax_q_kl"] = diagnostics.softmax_q_kl(before, current, online.obs, q_key, ACTIONS)
         for where, batch in (("online", online), ("offline", offline)):
-            if batch is not None and now["target"]:
+            if self._stochastic and batch is not None and now["target"]:
                 found |= {f"{k}_{where}": x for k, x in diagnostics.q_and_td(current, batch, td_key).items()}
         return found
 

@@ -10,7 +10,7 @@ from rich.progress import Progress
 
 from agent.replay.dataset import Dataset
 from agent.replay.journal import Journal
-from agent.types import Normalizer
+from agent.types import Normalizer, Phase
 from launch import local
 from launch.address import EVERY_INTERFACE, Address, check_bind
 from launch.build import fine_tuning_phases, journal_info, networks_of, obs_shapes_of, online_plan
@@ -119,16 +119,24 @@ def _learner(recipe: FinetuneRecipe) -> Learner:
     nets, phases = networks_of(task, recipe.learning), fine_tuning_phases(online)
     dataset = None if recipe.data is None else load_dataset(recipe.data, task)
     ring = make_ring(task, online.replay_capacity, online.replay)
-    if len(phases) < len(online_plan(online)):
-        if recipe.checkpoint is None:
-            raise ValueError(f"bridge {online.bridge!r} starts from a pre-trained run; give --checkpoint FOLDER")
-        state, method = load_state(Path(recipe.checkpoint), task, recipe.learning)
+    if check_sources(recipe, phases):
+        state, method = load_state(Path(str(recipe.checkpoint)), task, recipe.learning)
         return Learner(nets, phases, state.normalizer, ring, dataset, recipe.seed, state, method)
-    if recipe.checkpoint is not None:
-        raise ValueError(f"bridge {online.bridge!r} starts from nothing and would ignore --checkpoint; leave it out")
-    if dataset is None and any(phase.method is not None and phase.shares.get("offline") for phase in phases):
-        raise ValueError(f"bridge {online.bridge!r} learns from offline data; give --data DIR")
     return Learner(nets, phases, normalizer_of(dataset, task), ring, dataset, recipe.seed)
+
+
+def check_sources(recipe: FinetuneRecipe, phases: tuple[Phase, ...]) -> bool:
+    """Whether the phases start from a pre-trained run. Raises `ValueError` where one, or data, is missing or in vain."""
+    bridge = recipe.online.bridge
+    if recipe.data is None and any(p.method is not None and p.shares.get("offline") for p in phases):
+        raise ValueError(f"bridge {bridge!r} learns from offline data; give --data DIR")
+    if len(phases) < len(online_plan(recipe.online)):
+        if recipe.checkpoint is None:
+            raise ValueError(f"bridge {bridge!r} starts from a pre-trained run; give --checkpoint FOLDER")
+        return True
+    if recipe.checkpoint is not None:
+        raise ValueError(f"bridge {bridge!r} starts from nothing and would ignore --checkpoint; leave it out")
+    return False
 
 
 def normalizer_of(dataset: Dataset | None, task: AnyTask) -> Normalizer:

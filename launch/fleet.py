@@ -84,7 +84,6 @@ class SerialFleet:
 
     def __init__(self, task: AnyTask, count: int) -> None:
         self.count, self._envs = count, [make_env(task) for _ in range(count)]
-        self._dim = task.action_dim
 
     def reset(self, rows: Sequence[int], starts: Sequence[TrialStart]) -> Mapping[str, np.ndarray]:
         """First observations `(K, ...)` of new episodes in K rows."""

@@ -9,7 +9,7 @@ import tyro
 
 from launch.evaluate import MODES
 from launch.experiments import experiment_names, find_experiment
-from launch.recipes import CollectRecipe, FinetuneRecipe, PretrainRecipe, check_seed
+from launch.recipes import CollectRecipe, FinetuneRecipe, PretrainRecipe
 from launch.rehearse import PRESETS
 from launch.runs import read_lines
 from launch.show import show
@@ -25,9 +25,6 @@ Resume = Annotated[
 InProcess = Annotated[
     tyro.conf.FlagCreatePairsOff[bool],
     tyro.conf.arg(help="Act in this process; otherwise an actor of its own is started and joined by sockets."),
-]
-Seeds = Annotated[
-    int, tyro.conf.arg(help="How many seeds to train as one program, from --seed on; each in a folder of its own.")
 ]
 Json = Annotated[tyro.conf.FlagCreatePairsOff[bool], tyro.conf.arg(help="Print one JSON object and nothing else.")]
 
@@ -74,14 +71,6 @@ def said(score: Mapping[str, Any]) -> str:
     """Successes of trials, with the mean normalised score where the task has one."""
     mean = score.get("normalized")
     return f"{score['success']}/{score['trials']}" + ("" if mean is None else f" ({mean:.1f})")
-
-
-def seeds_from(first: int, count: int) -> list[int]:
-    """`count` seeds. Raises `ValueError` where there would be none, or one that a generator would refuse."""
-    if count < 1:
-        raise ValueError(f"--seeds {count}: give at least 1")
-    check_seed(first + count - 1)
-    return list(range(first, first + count))
 
 
 def show_seeds(out: Path, result: Mapping[str, Any], json: bool) -> None:

@@ -57,7 +57,8 @@ class Population:
         method: Method | None = None,
     ) -> None:
         self.nets, self.phases, self.seeds, self.rings = nets, tuple(phases), tuple(seeds), rings
-        self._offline = None if dataset is None else jax.tree.map(jnp.asarray, dataset.batch())
+        on_data = any(phase.method is not None and "offline" in phase.shares for phase in self.phases)
+        self._offline = jax.tree.map(jnp.asarray, dataset.batch()) if dataset is not None and on_data else None
         self.keys = jnp.stack([jax.random.key(seed) for seed in seeds])
         normalizer = jax.tree.map(jnp.asarray, normalizer)
         empty = State({}, {}, {}, normalizer, jnp.int32(0), self.keys[0])
@@ -81,15 +82,11 @@ class Population:
     def enter(self, index: int) -> None:
         """Begins a phase."""
         self.phase_index, self.phase_env_steps, self.phase_updates = index, 0, 0
-        found: list[Method | None] = []
-
-        def one(state: State) -> State:
-            state, method = begin(self.nets, self.phases, index, state, self.method)
-            found.append(method)
-            return state
-
-        self.state = jax.jit(jax.vmap(one, in_axes=(AXES,), out_axes=AXES))(self.state)
-        self.method = found[-1]
+        # One by one and not compiled: in one program on a CPU, XLA's orthogonal initialisers wait for each other for ever.
+        begun = [
+            begin(self.nets, self.phases, index, member(self.state, i), self.method) for i in range(len(self.seeds))
+        ]
+        self.state, self.method = stack([state for state, _ in begun]), begun[0][1]
         self._program = None if self.phase.method is None else self._compile(self.phase, self.phase.method)
 
     def _compile(self, phase: Phase, method: Method) -> Callable[..., Any]:
@@ -108,10 +105,7 @@ class Population:
         filled, sizes = {}, {}
         for name in self.phase.shares:
             if name == "offline":
-                if self._offline is None:
-                    raise ValueError(
-                        f"phase {self.phase.name!r} trains on offline data, and there is none; give --data DIR"
-                    )
+                assert self._offline is not None
                 filled[name], sizes[name] = self._offline, jnp.int32(len(self._offline.reward))
             else:
                 assert self.rings is not None
@@ -179,7 +173,8 @@ class Crew:
             steps = fleet.step(np.asarray(actions), live)
             before.append(obs)
             taken.append(steps)
-            self._obs = {name: np.asarray(x) for name, x in steps.next_obs.items()}
+            # A copy: a new episode is written into it, and these are also what the replay gets as next observations.
+            self._obs = {name: np.array(x) for name, x in steps.next_obs.items()}
             self._steps = np.where(steps.over, 0, self._steps + 1).astype(np.int32)
             self.env_steps += 1
         names = ("action", "reward", "terminated", "truncated")

@@ -14,6 +14,8 @@ from launch.fleet import is_vectorised, make_fleet
 from launch.population import acting
 from launch.tasks import AnyTask, normalized_score, trial_starts
 
+NO_ACTOR = 2**31 - 1  # folded into a seed's key; actors fold their own small numbers
+
 
 @dataclass(frozen=True)
 class Outcomes:
@@ -45,7 +47,7 @@ class Examiner:
         self._fleet = make_fleet(task, self._members * self._lanes)
         behaviors: dict[Mode, Behavior] = {"mode": MODE, "sample": explore}
         self._policies = {mode: self._in_lanes(acting(nets, behavior)) for mode, behavior in behaviors.items()}
-        self._keys = jnp.stack([jax.random.key(seed + 1) for seed in seeds])
+        self._keys = jnp.stack([jax.random.fold_in(jax.random.key(seed), NO_ACTOR) for seed in seeds])
         self.evaluations = 0
 
     def _in_lanes(self, policy: Callable[..., jax.Array]) -> Callable[..., jax.Array]:

@@ -1,7 +1,5 @@
 """The presets there are: the papers', and ours for two cores."""
 
-from dataclasses import replace
-
 from agent.heads import Networks
 from launch.experiments import adroit_door
 from launch.paper_presets import PAPER_PRESETS
@@ -37,7 +35,7 @@ PEG = Preset(
     ("peg_insertion",),
     QUICK.learning,
     QUICK.offline,
-    replace(QUICK.online, bridge_settings={}),
+    QUICK.online,
     QUICK.evaluation,
     coef={name: dict(QUICK.offline.coef) for name in ("calql", "cql")},
     bridges={
@@ -52,9 +50,9 @@ DOOR = Preset(
     "segue/door",
     "ours: those of `segue run adroit-door`, whose data set it is for",
     (adroit_door.TASK,),
-    replace(adroit_door.SCALED.online_learning),
+    adroit_door.SCALED.online_learning,
     adroit_door.SCALED.offline,
-    replace(adroit_door.SCALED.online, bridge_settings={}),
+    adroit_door.SCALED.online,
     adroit_door.SCALED.evaluation,
     coef={"calql_cloned": dict(adroit_door.SCALED.offline.coef)},
     bridges={

@@ -7,13 +7,14 @@ from typing import Any, TypeVar
 import cattrs
 
 from launch.experiments import experiment_names, find_experiment
-from launch.recipes import CollectRecipe, FinetuneRecipe, PretrainRecipe, RehearseRecipe
+from launch.recipes import CollectRecipe, CompareRecipe, FinetuneRecipe, PretrainRecipe, RehearseRecipe
 
 RECIPES = {
     "collect": CollectRecipe,
     "pretrain": PretrainRecipe,
     "finetune": FinetuneRecipe,
     "rehearse": RehearseRecipe,
+    "compare": CompareRecipe,
 }
 Recipe = Any  # one of these, or an experiment's
 

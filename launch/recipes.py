@@ -157,10 +157,12 @@ class Evaluation:
             )
 
 
-def check_seed(seed: int) -> None:
-    """Raises `ValueError` for a seed that a generator would refuse."""
-    if not 0 <= seed < 2**32:
-        raise ValueError(f"--seed {seed}: give a whole number from 0 to {2**32 - 1}")
+def check_seed(seed: int, seeds: int = 1) -> None:
+    """Raises `ValueError` for seeds, `seeds` from `seed` on, that a generator would refuse, or none."""
+    if seeds < 1:
+        raise ValueError(f"--seeds {seeds}: give at least 1")
+    if not 0 <= seed <= 2**32 - seeds:
+        raise ValueError(f"--seed {seed}: give a whole number from 0 to {2**32 - seeds}")
 
 
 @dataclass(frozen=True)
@@ -189,6 +191,7 @@ class PretrainRecipe:
         data: the data set file.
         task: name of the task.
         seed: of initialisation and all draws.
+        seeds: how many seeds, from `seed` on, to train as one program; each gets a folder of its own.
         learning: networks and optimisers.
         offline: method and budget.
     """
@@ -198,9 +201,10 @@ class PretrainRecipe:
     seed: int = 0
     learning: Learning = field(default_factory=Learning)
     offline: Offline = field(default_factory=Offline)
+    seeds: int = 1
 
     def __post_init__(self) -> None:
-        check_seed(self.seed)
+        check_seed(self.seed, self.seeds)
 
 
 @dataclass(frozen=True)
@@ -213,6 +217,7 @@ class FinetuneRecipe:
         task: name of the task.
         arm: which arm; `twin` is the simulated one.
         seed: of resets, actions and all draws.
+        seeds: how many seeds, from `seed` on, to train as one program; each gets a folder of its own.
         learning: networks and optimisers; the checkpoint's networks, where there is one.
         online: method, bridge and budget.
         evaluation: when and how often to test.
@@ -226,9 +231,10 @@ class FinetuneRecipe:
     learning: Learning = field(default_factory=Learning)
     online: Online = field(default_factory=Online)
     evaluation: Evaluation = field(default_factory=Evaluation)
+    seeds: int = 1
 
     def __post_init__(self) -> None:
-        check_seed(self.seed)
+        check_seed(self.seed, self.seeds)
 
 
 @dataclass(frozen=True)
@@ -257,3 +263,46 @@ class RehearseRecipe:
 
     def __post_init__(self) -> None:
         check_seed(self.seed)
+
+
+@dataclass(frozen=True)
+class CompareRecipe:
+    """What `segue compare` does.
+
+    Attributes:
+        task: name of the task.
+        data: the data set's folder.
+        preset: the numbers; by default ours for the task.
+        offline: names of offline methods; by default the preset's.
+        bridge: names of bridges.
+        online: names of online methods, by default the preset's; every combination that means something is run.
+        seeds: how many, trained as one program.
+        seed: the first of them.
+        updates: minibatches of pre-training, in place of the preset's.
+        env_steps: environment steps of fine-tuning, in place of the preset's.
+        trials: of each evaluation, in place of the preset's.
+    """
+
+    task: str
+    data: str
+    preset: str | None = None
+    offline: tuple[str, ...] = ()
+    bridge: tuple[str, ...] = ("direct", "warm_up", "retain", "anneal", "rlpd")
+    online: tuple[str, ...] = ()
+    seeds: int = 5
+    seed: int = 0
+    updates: int | None = None
+    env_steps: int | None = None
+    trials: int | None = None
+
+    def __post_init__(self) -> None:
+        check_seed(self.seed, self.seeds)
+        for name in ("offline", "bridge", "online"):
+            if len(set(getattr(self, name))) < len(getattr(self, name)):
+                raise ValueError(f"--{name} {' '.join(getattr(self, name))}: name each once")
+        if not self.bridge:
+            raise ValueError("--bridge: name at least one")
+        for name in ("updates", "env_steps", "trials"):
+            value = getattr(self, name)
+            if value is not None and value < 1:
+                raise ValueError(f"--{name.replace('_', '-')} {value}: give at least 1")

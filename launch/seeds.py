@@ -17,11 +17,11 @@ from agent.methods import find_method
 from agent.policy import exploration
 from agent.replay.dataset import Dataset
 from agent.replay.rings import Rings
-from agent.types import Method, State
-from launch.build import fine_tuning_phases, networks_of, obs_shapes_of, offline_phase, online_plan
+from agent.types import Method, Phase, State
+from launch.build import fine_tuning_phases, networks_of, obs_shapes_of, offline_phase
 from launch.checkpoint import Checkpoints
 from launch.diagnosis import Diagnosis
-from launch.finetune import normalizer_of
+from launch.finetune import check_sources, normalizer_of
 from launch.fleet import make_fleet
 from launch.learner import OFFLINE_BLOCK
 from launch.population import Crew, Population, member
@@ -36,6 +36,11 @@ from launch.training import SAVE_EVERY_S
 RESULT = "result.json"
 
 
+def seeds_of(recipe: PretrainRecipe | FinetuneRecipe) -> range:
+    """The seeds of a recipe."""
+    return range(recipe.seed, recipe.seed + recipe.seeds)
+
+
 def seed_folder(folder: Path, seed: int) -> Path:
     """Where one seed of a population's run is."""
     return folder / f"seed_{seed}"
@@ -43,16 +48,16 @@ def seed_folder(folder: Path, seed: int) -> Path:
 
 def pretrain_seeds(
     recipe: PretrainRecipe,
-    seeds: Sequence[int],
     evaluation: Evaluation,
     folder: Path,
     progress: Progress,
     resume: bool = False,
 ) -> dict[str, Any]:
-    """Pre-trains S seeds on one data set as one program; returns what `result.json` holds."""
+    """Pre-trains the recipe's seeds on one data set as one program; returns what `result.json` holds."""
     task, phase = find_task(recipe.task), offline_phase(recipe.offline)
     nets, dataset = networks_of(task, recipe.learning), load_dataset(recipe.data, task)
-    prepare(folder, {**to_json(recipe), "seeds": list(seeds)}, resume)
+    seeds = seeds_of(recipe)
+    prepare(folder, to_json(recipe), resume)
     if (folder / RESULT).exists():
         return read_json(folder / RESULT)
     population = Population(nets, (phase,), dataset.normalizer(), dataset, seeds)
@@ -86,23 +91,23 @@ def pretrain_seeds(
     return result
 
 
-def finetune_seeds(
-    recipe: FinetuneRecipe, seeds: Sequence[int], folder: Path, progress: Progress, resume: bool = False
-) -> dict[str, Any]:
-    """Fine-tunes S seeds in the twin as one program; returns what `result.json` holds.
+def finetune_seeds(recipe: FinetuneRecipe, folder: Path, progress: Progress, resume: bool = False) -> dict[str, Any]:
+    """Fine-tunes the recipe's seeds in the twin as one program; returns what `result.json` holds.
 
     `recipe.checkpoint` is one pre-trained run for all, or the folder of `pretrain_seeds` with one for each. An interrupted run
     goes on from its last evaluation, with new episodes.
     """
     task, online = find_task(recipe.task), recipe.online
-    if recipe.arm != "twin" or online.pace != "lockstep" or online.stop_score is not None:
+    if (recipe.arm, online.pace, online.stop_score, online.replay) != ("twin", "lockstep", None, "device"):
         raise ValueError(
-            "--seeds: several seeds run in the twin, in lockstep and to their end; leave these options out"
+            "--seeds: several seeds run in the twin, in lockstep, to their end and with their replays on the device; "
+            "leave --arm, --online.pace, --online.stop-score and --online.replay out"
         )
     nets, phases = networks_of(task, recipe.learning), fine_tuning_phases(online)
     dataset = None if recipe.data is None else load_dataset(recipe.data, task)
-    states, method = _starts(recipe, seeds, task, len(phases) < len(online_plan(online)))
-    prepare(folder, {**to_json(recipe), "seeds": list(seeds)}, resume)
+    seeds = seeds_of(recipe)
+    states, method = _starts(recipe, seeds, task, phases)
+    prepare(folder, to_json(recipe), resume)
     if (folder / RESULT).exists():
         return read_json(folder / RESULT)
     total = sum(phase.env_steps for phase in phases)
@@ -141,7 +146,9 @@ class _Run:
         self._title = f"{recipe.online.bridge} + {recipe.online.method}"
         self._progress, self._bar = progress, progress.add_task(self._title, total=total, note="")
         self._curve: dict[str, Any] = {"env_steps": [], "mode": [], "sample": []}
-        self._diagnosis = Diagnosis(population.nets, folder / "snapshots")
+        stochastic = find_method(recipe.online.method).explore is None
+        self._diagnosis = Diagnosis(population.nets, folder / "snapshots", stochastic)
+        self._capacity = 0 if population.rings is None else population.rings.capacity
         self._start_s = time.monotonic()
 
     def go_on(self) -> None:
@@ -158,7 +165,8 @@ class _Run:
         every, population = self._recipe.evaluation.every_env_steps, self._population
         while self._crew.env_steps < self._total:
             now = self._crew.env_steps
-            count = min(self._recipe.online.block, population.remaining, every - now % every)
+            most = min(self._recipe.online.block, self._capacity)
+            count = min(most, population.remaining, every - now % every)
             self._crew.perform(count)
             if population.phase.method is not None:
                 population.learn(count)
@@ -226,23 +234,17 @@ def facts_of(dataset: Dataset, task: AnyTask) -> dict[str, float]:
         success = bool(dataset.columns["success"][episode.stop - 1])
         returns.append(float(raw[episode].sum()))
         normalized = normalized_score(task, returns[-1], success)
-        scores.append(float(success) if normalized is None else float(np.clip(normalized / 100.0, 0.0, 1.0)))
-    return {"mean_score": float(np.mean(scores)), "mean_return": float(np.mean(returns))}
+        scores.append(float(success) if normalized is None else normalized / 100.0)
+    return {"mean_score": float(np.clip(np.mean(scores), 0.0, 1.0)), "mean_return": float(np.mean(returns))}
 
 
 def _starts(
-    recipe: FinetuneRecipe, seeds: Sequence[int], task: AnyTask, pretrained: bool
+    recipe: FinetuneRecipe, seeds: Sequence[int], task: AnyTask, phases: tuple[Phase, ...]
 ) -> tuple[list[State] | None, Method | None]:
-    """The states that the seeds begin from, and the method of these."""
-    if not pretrained:
-        if recipe.checkpoint is not None:
-            raise ValueError(
-                f"bridge {recipe.online.bridge!r} starts from nothing and would ignore --checkpoint; leave it out"
-            )
+    """The states that the seeds begin from, and the method of these; nothing for a bridge that starts from nothing."""
+    if not check_sources(recipe, phases):
         return None, None
-    if recipe.checkpoint is None:
-        raise ValueError(f"bridge {recipe.online.bridge!r} starts from a pre-trained run; give --checkpoint FOLDER")
-    folder = Path(recipe.checkpoint)
+    folder = Path(str(recipe.checkpoint))
     each = [seed_folder(folder, seed) for seed in seeds]
     if not all(path.is_dir() for path in each):
         if any(folder.glob("seed_*")):

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -103,9 +104,14 @@ def load_state(folder: Path, task: AnyTask, learning: Learning) -> tuple[State, 
         meta = checkpoints.meta()
         check_fits(meta, folder, task.name, to_plain(learning.networks))
         method = find_method(meta["method"])
+        own = (*method.updated, *method.frozen)
+        # A bridge may have carried more along, such as the prior that rolled in.
+        carried = tuple(name for name in meta.get("groups", own) if name not in own)
+        saved = replace(method, frozen=(*method.frozen, *carried))
         zeros = {name: jnp.zeros(shape) for name, shape in obs_shapes_of(task).items()}
-        like = first_state(networks_of(task, learning), method, Normalizer(zeros, zeros), jax.random.key(0))
-        return checkpoints.arrays({"state": like})["state"], method
+        like = first_state(networks_of(task, learning), saved, Normalizer(zeros, zeros), jax.random.key(0))
+        state = checkpoints.arrays({"state": like})["state"]
+        return state.replace(params={name: state.params[name] for name in own}), method
     finally:
         checkpoints.close()
 

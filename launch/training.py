@@ -298,7 +298,8 @@ class Training:
 def meta_of(recipe: Any, method: str, learner: Learner, numbers: Mapping[str, Any]) -> dict[str, Any]:
     """What a checkpoint says of itself; its version counts the minibatches behind the policy, pre-training included."""
     version = int(learner.state.update_count)
-    return {"task": recipe.task, "learning": to_plain(recipe.learning), "method": method, "version": version, **numbers}
+    about = {"task": recipe.task, "learning": to_plain(recipe.learning), "method": method, "version": version}
+    return {**about, "groups": sorted(learner.state.params), **numbers}
 
 
 def saved_policy(learner: Learner) -> dict[str, Any]:

@@ -23,7 +23,7 @@ class Bridge:
     Attributes:
         share: of offline data in a batch at first; 0 anneals the weight alone.
         share_steps: environment steps until it is 0.
-        weight: conservative weight at first; -1 is the online method's own where it has one, 0 anneals the share alone.
+        weight: conservative weight at first; -1 is the online method's own where it has one, 0 leaves that as it is.
         rate: of the weight's decay, per `weight_steps`.
         weight_steps: environment steps until it is 0.
         warm_up: environment steps of the frozen policy first; 0 for none.
@@ -58,7 +58,7 @@ class Bridge:
             raise ValueError("bridge 'anneal': neither a share nor a weight is annealed; use 'direct' or 'warm_up'")
         if self.share:
             online = replace(online, shares={"offline": self._share, "online": lambda t: 1.0 - self._share(t)})
-        if own is not None:
+        if weight:
             online = replace(online, coef={**online.coef, WEIGHT: lambda t: self._weight(weight, t)})
         return WarmUp(self.warm_up)(offline, online) if self.warm_up else (offline, online)
 

@@ -11,13 +11,18 @@ from rich.progress import Progress
 from agent.heads import Networks
 from agent.replay.entry import Step
 from agent.replay.journal import JournalReader
+from agent.replay.rings import Rings
+from launch.build import networks_of, online_plan
 from launch.checkpoint import Checkpoints
-from launch.compare import CompareRecipe, combinations, compare_stage
-from launch.finetune import finetune_stage
+from launch.compare import combinations, compare_stage
+from launch.finetune import finetune_stage, normalizer_of
+from launch.fleet import make_fleet
 from launch.policies import load_policy
+from launch.population import Crew, Population
 from launch.recipes import (
     Collect,
     CollectRecipe,
+    CompareRecipe,
     Evaluation,
     FinetuneRecipe,
     Learning,
@@ -58,12 +63,15 @@ def pretrained(data, tmp_path_factory):
     """Seeds 3 and 4, pre-trained together."""
     folder = tmp_path_factory.mktemp("passage") / "offline"
     with progress_bar() as progress:
-        pretrain_seeds(PretrainRecipe(data, TASK, 3, LEARNING, OFFLINE), [3, 4], EVALUATION, folder, progress)
+        pretrain_seeds(PretrainRecipe(data, TASK, 3, LEARNING, OFFLINE, 2), EVALUATION, folder, progress)
     return folder
 
 
 def finetune_recipe(data, pretrained, seed=3, online=ONLINE, **changes):
-    return FinetuneRecipe(str(pretrained), data, TASK, "twin", seed, LEARNING, online, EVALUATION, **changes)
+    changes = {"seeds": 2, **changes}
+    return FinetuneRecipe(
+        str(pretrained), data, TASK, "twin", seed, learning=LEARNING, online=online, evaluation=EVALUATION, **changes
+    )
 
 
 def assert_close(one, other, tolerance):
@@ -84,10 +92,10 @@ def test_a_seed_pre_trained_among_others_is_what_it_is_alone(data, pretrained, t
 
 
 def test_a_seed_fine_tuned_among_others_takes_the_steps_and_learns_what_it_would_alone(data, pretrained, tmp_path):
-    alone_recipe = replace(finetune_recipe(data, pretrained / "seed_4", seed=4), data=None)
+    alone_recipe = replace(finetune_recipe(data, pretrained / "seed_4", seed=4, seeds=1), data=None)
     with progress_bar() as progress:
         finetune_stage(alone_recipe, tmp_path / "alone", progress, in_process=True)
-        result = finetune_seeds(finetune_recipe(data, pretrained), [3, 4], tmp_path / "both", progress)
+        result = finetune_seeds(finetune_recipe(data, pretrained), tmp_path / "both", progress)
     entries = JournalReader(tmp_path / "alone" / "journal").read(10_000)
     steps = [entry.event.transition for entry in entries if isinstance(entry.event, Step)]
     with_replay = Checkpoints(tmp_path / "both" / "checkpoint")
@@ -104,6 +112,27 @@ def test_a_seed_fine_tuned_among_others_takes_the_steps_and_learns_what_it_would
     assert again["updates"] == 180
     returns = [trial["raw_return"] for trial in again["mode"]["outcomes"]]
     assert np.mean(returns) == pytest.approx(result["mode"]["return"][0][-1])  # the same trials, one after the other
+
+
+def test_what_follows_a_cut_episode_is_its_own_last_observation_and_not_the_next_ones_first():
+    """Random actions reach no goal: all episodes are cut, after 60 steps, in the middle of a block."""
+    task = find_task(TASK)
+    nets, phases = (
+        networks_of(task, LEARNING),
+        online_plan(replace(ONLINE, bridge="scratch", bridge_settings={"steps": 140})),
+    )
+    rings = Rings(2, 150, {"state": (4,)}, 2, task.discount, task.truncation_value)
+    population = Population(nets, phases, normalizer_of(None, task), None, [0, 1], rings)
+    crew = Crew(population, make_fleet(task, 2))
+    for _ in range(5):
+        crew.perform(25)
+    obs, following = (np.asarray(getattr(rings.columns, kind)["state"]) for kind in ("obs", "next_obs"))
+    within = [i for i in range(124) if i not in (59, 119)]
+    np.testing.assert_array_equal(following[:, within], obs[:, [i + 1 for i in within]])
+    for last in (59, 119):
+        assert np.abs(following[:, last] - obs[:, last]).max() < 0.2  # one step away
+        assert (obs[:, last + 1, 2:] == 0.0).all()  # the next episode begins at rest
+        assert (np.abs(following[:, last, 2:]).max(axis=1) > 0.0).all()
 
 
 class Cut(Exception):
@@ -127,18 +156,18 @@ def test_an_interrupted_run_goes_on_from_its_last_evaluation_and_a_finished_one_
 ):
     recipe, folder = finetune_recipe(data, pretrained), tmp_path / "run"
     with pytest.raises(Cut):
-        finetune_seeds(recipe, [3, 4], folder, Interrupting(120))
+        finetune_seeds(recipe, folder, Interrupting(120))
     assert not (folder / "result.json").exists()
     with pytest.raises(ValueError, match="already holds a run; give --resume"):
-        finetune_seeds(recipe, [3, 4], folder, Interrupting(10**9))
-    result = finetune_seeds(recipe, [3, 4], folder, Interrupting(10**9), resume=True)
+        finetune_seeds(recipe, folder, Interrupting(10**9))
+    result = finetune_seeds(recipe, folder, Interrupting(10**9), resume=True)
     assert result["env_steps"] == [0, 50, 100, 150]
     assert load_policy(folder / "seed_3")[0].version == 180  # every update was made once, none twice
     before = (folder / "result.json").read_bytes()
-    again = finetune_seeds(recipe, [3, 4], folder, Interrupting(1), resume=True)  # would raise at its first step
+    again = finetune_seeds(recipe, folder, Interrupting(1), resume=True)  # would raise at its first step
     assert again == json.loads(before)
     with pytest.raises(ValueError, match="its run has seeds"):
-        finetune_seeds(recipe, [3], folder, Interrupting(1), resume=True)
+        finetune_seeds(replace(recipe, seeds=1), folder, Interrupting(1), resume=True)
 
 
 @pytest.mark.parametrize(
@@ -158,20 +187,40 @@ def test_bridges_lead_methods_of_every_kind_through_a_run(
     recipe = finetune_recipe(data, start, online=changed)
     recipe = replace(recipe, checkpoint=None) if bridge == "rlpd" else recipe
     with progress_bar() as progress:
-        finetune_seeds(recipe, [3, 4], tmp_path / "run", progress)
+        finetune_seeds(recipe, tmp_path / "run", progress)
     offline = 0 if bridge == "rlpd" else 60
     assert load_policy(tmp_path / "run" / "seed_4")[0].version == offline + updates
+
+
+def test_a_folder_of_several_seeds_is_no_run_but_names_one(pretrained, data, tmp_path):
+    with pytest.raises(ValueError, match="it holds several seeds; give the folder of one, such as .*seed_3"):
+        evaluate_stage(pretrained, 1, "twin", 0)
+
+
+def test_a_run_that_a_prior_rolled_in_is_a_start_for_the_next(data, pretrained, tmp_path):
+    online = replace(ONLINE, bridge="jump_start", bridge_settings={"steps": 50}, env_steps=40, block=10)
+    first = replace(finetune_recipe(data, pretrained / "seed_3", online=online, seeds=1), data=None)
+    with progress_bar() as progress:
+        finetune_stage(first, tmp_path / "first", progress, in_process=True)
+    state, _ = load_state(tmp_path / "first", find_task(TASK), LEARNING)
+    assert set(state.params) == {"actor", "critic", "temperature"}
 
 
 def test_a_missing_seed_and_a_checkpoint_that_would_be_ignored_are_told(data, pretrained, tmp_path):
     with progress_bar() as progress:
         with pytest.raises(ValueError, match="it has no seed_5; pre-train that seed"):
-            finetune_seeds(finetune_recipe(data, pretrained), [4, 5], tmp_path / "a", progress)
+            finetune_seeds(finetune_recipe(data, pretrained, seed=4), tmp_path / "a", progress)
         rlpd = replace(ONLINE, bridge="rlpd", bridge_settings={})
         with pytest.raises(ValueError, match="would ignore --checkpoint"):
-            finetune_seeds(finetune_recipe(data, pretrained, online=rlpd), [4], tmp_path / "a", progress)
+            finetune_seeds(finetune_recipe(data, pretrained, online=rlpd), tmp_path / "a", progress)
+        with pytest.raises(ValueError, match="learns from offline data; give --data"):
+            without = replace(finetune_recipe(data, pretrained, online=rlpd), checkpoint=None, data=None)
+            finetune_seeds(without, tmp_path / "a", progress)
+        host = replace(ONLINE, replay="host")
+        with pytest.raises(ValueError, match="leave --arm, --online.pace"):
+            finetune_seeds(finetune_recipe(data, pretrained, online=host), tmp_path / "a", progress)
         with pytest.raises(ValueError, match="starts from a pre-trained run"):
-            finetune_seeds(replace(finetune_recipe(data, pretrained), checkpoint=None), [4], tmp_path / "a", progress)
+            finetune_seeds(replace(finetune_recipe(data, pretrained), checkpoint=None), tmp_path / "a", progress)
     assert not (tmp_path / "a").exists()
 
 
@@ -201,7 +250,8 @@ def test_a_comparison_shares_its_pre_training_leaves_nonsense_out_and_repeats_no
         ({"online": ("nothing",)}, "method 'nothing' is unknown"),
         ({"bridge": ("nothing",)}, "bridge 'nothing' is unknown"),
         ({"online": ("bc",)}, "nothing is left"),
-        ({"task": "door-binary"}, "has no preset of ours"),
+        ({"task": "kitchen-mixed"}, "has no preset of ours"),
+        ({"task": "kitchen"}, "task 'kitchen' is unknown"),
         ({"preset": "ours/none"}, "preset 'ours/none' is unknown"),
     ],
 )
