@@ -193,7 +193,7 @@ def test_bridges_lead_methods_of_every_kind_through_a_run(
 
 
 def test_a_folder_of_several_seeds_is_no_run_but_names_one(pretrained, data, tmp_path):
-    with pytest.raises(ValueError, match="it holds several seeds; give the folder of one, such as .*seed_3"):
+    with pytest.raises(ValueError, match=r"it holds several seeds; give the folder of one, such as .*seed_3"):
         evaluate_stage(pretrained, 1, "twin", 0)
 
 
@@ -213,11 +213,11 @@ def test_a_missing_seed_and_a_checkpoint_that_would_be_ignored_are_told(data, pr
         rlpd = replace(ONLINE, bridge="rlpd", bridge_settings={})
         with pytest.raises(ValueError, match="would ignore --checkpoint"):
             finetune_seeds(finetune_recipe(data, pretrained, online=rlpd), tmp_path / "a", progress)
+        without = replace(finetune_recipe(data, pretrained, online=rlpd), checkpoint=None, data=None)
         with pytest.raises(ValueError, match="learns from offline data; give --data"):
-            without = replace(finetune_recipe(data, pretrained, online=rlpd), checkpoint=None, data=None)
             finetune_seeds(without, tmp_path / "a", progress)
         host = replace(ONLINE, replay="host")
-        with pytest.raises(ValueError, match="leave --arm, --online.pace"):
+        with pytest.raises(ValueError, match=r"leave --arm, --online\.pace"):
             finetune_seeds(finetune_recipe(data, pretrained, online=host), tmp_path / "a", progress)
         with pytest.raises(ValueError, match="starts from a pre-trained run"):
             finetune_seeds(replace(finetune_recipe(data, pretrained), checkpoint=None), tmp_path / "a", progress)
