@@ -73,8 +73,8 @@ def pretrain_stage(recipe: PretrainRecipe, folder: Path, progress: Progress, res
 
         def save(finished: bool) -> None:
             numbers = {**learner.numbers(), "wall_s": log.wall_s, "rows": dict(log.rows), "finished": finished}
-            meta = meta_of(recipe, recipe.offline.method, learner, numbers)
-            checkpoints.save({"state": learner.state}, saved_policy(learner), meta)
+            meta = meta_of(recipe, recipe.offline.method, learner.state, numbers)
+            checkpoints.save({"state": learner.state}, saved_policy(learner.state), meta)
 
         with closing(log):
             pretrain(learner, log, save)

@@ -12,7 +12,7 @@ from agent.replay.entry import Begin, Entry, Gap, Scores, Step
 from agent.replay.episodes import Tombstones
 from agent.replay.journal import Journal, JournalReader
 from agent.replay.journal_info import session_name
-from agent.types import Transition
+from agent.types import State, Transition
 from launch.checkpoint import Checkpoints
 from launch.learner import OFFLINE_BLOCK, Learner
 from launch.ledger import Episode, Ledger
@@ -104,8 +104,9 @@ class Training:
             "rows": dict(self.log.rows),
         }
         numbers |= {"taken": self._taken, "env_steps": self.ledger.env_steps, "publication": self.publication}
-        meta = meta_of(self.recipe, self.recipe.online.method, self.learner, numbers)
-        self.checkpoints.save({"state": self.learner.state}, saved_policy(self.learner), meta)
+        state = self.learner.state
+        meta = meta_of(self.recipe, self.recipe.online.method, state, numbers)
+        self.checkpoints.save({"state": state}, saved_policy(state), meta)
         self._saved_s = self.log.wall_s
 
     def _save_now_and_then(self) -> None:
@@ -295,14 +296,14 @@ class Training:
         self._pending = []
 
 
-def meta_of(recipe: Any, method: str, learner: Learner, numbers: Mapping[str, Any]) -> dict[str, Any]:
+def meta_of(recipe: Any, method: str, state: State, numbers: Mapping[str, Any]) -> dict[str, Any]:
     """What a checkpoint says of itself; its version counts the minibatches behind the policy, pre-training included."""
-    version = int(learner.state.update_count)
+    version = int(state.update_count)
     about = {"task": recipe.task, "learning": to_plain(recipe.learning), "method": method, "version": version}
-    return {**about, "groups": sorted(learner.state.params), **numbers}
+    return {**about, "groups": sorted(state.params), **numbers}
 
 
-def saved_policy(learner: Learner) -> dict[str, Any]:
+def saved_policy(state: State) -> dict[str, Any]:
     """The policy part of a checkpoint."""
-    now = policy_params(learner.state, SAMPLE)
+    now = policy_params(state, SAMPLE)
     return {"params": now.params, "normalizer": {"mean": now.normalizer.mean, "std": now.normalizer.std}}
