@@ -3,7 +3,7 @@
 import pytest
 
 from agent.heads import Networks
-from launch import bench, bench_memory, bench_sim
+from launch import bench, bench_memory, bench_methods, bench_sim
 from sim.d4rl_tasks import d4rl_tasks
 
 
@@ -48,3 +48,13 @@ def test_twins_are_timed_beside_the_library(monkeypatch):
     assert row["task"] == "hopper"
     assert row["steps_per_s"] > 0
     assert row["ratio"] == pytest.approx(row["steps_per_s"] / row["library_steps_per_s"], rel=0.02)
+
+
+def test_methods_are_timed_for_one_seed_and_for_several():
+    found = bench_methods.methods(["bc"], [1, 2], repeats=1, updates=2)
+    one, two = found["updates"]
+    assert (one["method"], one["seeds"], two["seeds"], one["times_the_first"]) == ("bc", 1, 2, 1.0)
+    assert one["ms_per_update"] > 0
+    assert one["gflop_per_update_and_seed"] == two["gflop_per_update_and_seed"] > 0.0
+    with pytest.raises(ValueError, match="--seeds 0: give at least 1"):
+        bench_methods.methods(["bc"], [0], repeats=1)
