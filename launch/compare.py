@@ -17,6 +17,7 @@ from launch.recipe_files import to_json, to_plain
 from launch.recipes import CompareRecipe, FinetuneRecipe, Online, PretrainRecipe
 from launch.runs import console, prepare, write_json
 from launch.seeds import RESULT, finetune_seeds, pretrain_seeds
+from launch.stages import load_dataset
 from launch.tasks import find_task
 
 
@@ -100,6 +101,7 @@ def compare_stage(
     """Runs all cells that are not finished, and writes tables and pictures of those that are."""
     numbers = numbers_of(recipe)
     cells, refused = combinations(recipe)
+    load_dataset(recipe.data, find_task(recipe.task))  # refused before anything is written
     prepare(out, to_json(recipe), resume)
     write_json(out / "preset.json", to_plain(numbers))
     for name, reason in refused.items():
