@@ -21,7 +21,7 @@ from numpy.typing import ArrayLike
 
 from agent.diagnostics import at, line, plane
 from agent.methods import find_method
-from agent.policy import PolicyParams, exploration
+from agent.policy import exploration
 from agent.types import Behavior, Nets, Normalizer, State
 from launch.comparison_cells import Acting
 from launch.curves import DOTS_PER_INCH, LOOK, MODES
@@ -61,7 +61,7 @@ def read_policies(folders: Sequence[Path], mode: Mode) -> Policies:
     Raises:
         ValueError: no run, runs of different tasks, networks or observation statistics, or the same policy twice.
     """
-    (first, nets, meta), *others = found = [_read(folder) for folder in folders]
+    (first, nets, meta), *others = found = [load_policy(folder) for folder in folders]
     explore = exploration(find_method(meta["method"]))
     for folder, (other, _, its) in zip(folders[1:], others, strict=True):
         pair, networks = f"connect: {folder} and {folders[0]}", meta["learning"]["networks"]
@@ -83,13 +83,6 @@ def read_policies(folders: Sequence[Path], mode: Mode) -> Policies:
             if _equal(actors[i], actors[j]):
                 raise ValueError(f"connect: {folders[j]} and {folders[i]} hold the same policy; give different ones")
     return Policies(_names(folders), find_task(meta["task"]), nets, first.normalizer, actors, explore)
-
-
-def _read(folder: Path) -> tuple[PolicyParams, Nets, dict[str, Any]]:
-    policy, nets, meta = load_policy(folder)
-    if np.ndim(policy.normalizer.mean["state"]) > 1:
-        raise ValueError(f"connect: {folder} holds several seeds; give the folder of one, such as {folder / 'seed_0'}")
-    return policy, nets, meta
 
 
 def _equal(a: Any, b: Any) -> bool:

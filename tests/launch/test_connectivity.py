@@ -37,8 +37,8 @@ def write_run(
     """A run's folder with an untrained policy, or with the parameters `actor`."""
     shapes, nets = obs_shapes_of(find_task(task)), networks_of(find_task(task), learning)
     normalizer = Normalizer(
-        {name: np.full((*seeds, *shape), mean) for name, shape in shapes.items()},
-        {name: np.ones((*seeds, *shape)) for name, shape in shapes.items()},
+        {name: np.full(shape, mean) for name, shape in shapes.items()},
+        {name: np.ones(shape) for name, shape in shapes.items()},
     )
     if actor is None:
         actor = first_state(nets, find_method("bc"), normalizer, jax.random.key(seed)).params["actor"]
@@ -159,7 +159,6 @@ OTHERS = {
     "networks.actor_hidden [9] and [8]": {"learning": replace(LEARNING, networks=Networks((9,), (8,), critics=2))},
     "different observation statistics": {"mean": 0.5},
     "hold the same policy": {},
-    "holds several seeds": {"seeds": (2,)},
     "explore in different ways": {"method": "td3"},
 }
 
