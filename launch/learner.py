@@ -1,6 +1,6 @@
 """The learner: takes transitions in, gives policy parameters out, and walks through the phases of a plan."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import jax
 import jax.numpy as jnp
@@ -69,9 +69,7 @@ class Learner:
         self._phase, self.phase_env_steps, self.phase_updates = index, 0, 0
         phase = self.phase
         self.state, self.method = begin(self.nets, self.phases, index, self.state, self.method)
-        self._program = (
-            None if phase.method is None else jax.jit(program(self.nets, phase, phase.method), donate_argnums=0)
-        )
+        self._program = None if phase.method is None else self._compile(phase, phase.method)
 
     def enter_next(self) -> None:
         """Begins the next phase."""
@@ -159,6 +157,9 @@ class Learner:
                 batches = draw_on_host(self.ring, phase.shares, rng, drawn, phase.utd, phase.batch_size)
                 sources[name] = (jax.device_put(batches), None)
         return sources
+
+    def _compile(self, phase: Phase, method: Method) -> Callable[..., tuple[State, Metrics]]:
+        return jax.jit(program(self.nets, phase, method), donate_argnums=0)
 
 
 def fetch(metrics: Metrics) -> dict[str, float]:
