@@ -173,9 +173,7 @@ def test_an_interrupted_run_goes_on_from_its_last_evaluation_and_a_finished_one_
 @pytest.mark.parametrize(
     ("bridge", "settings", "online", "updates"),
     [
-        ("anneal", {"share": 0.5, "share_steps": 50, "warm_up": 0}, "calql", 150),
-        ("policy_only", {"steps": 30, "utd": 2}, "td3", 60 + 120),
-        ("jump_start", {"steps": 100, "gamma": 0.8}, "awac", 150),
+        ("jump_start", {"steps": 100, "gamma": 0.8}, "td3", 150),
         ("rlpd", {}, "iql", 150),
     ],
 )
