@@ -85,7 +85,7 @@ SCALED = replace(
         batch_size=128,
     ),
     # WSRL's own learning rates. Success falls to nothing at first, as the paper's does on this task, and comes back by 50,000
-    # steps; a much lower actor rate delays the fall and the learning alike.
+    # to 70,000 steps; a much lower actor rate delays the fall and the learning alike.
     online_learning=replace(LEARNING, networks=Networks((256, 256), (128, 128), critics=4), temperature=0.1),
     online=replace(
         PAPER.online,
