@@ -86,7 +86,7 @@ SCALED = replace(
     ),
     # WSRL's own learning rates. Success falls to nothing at first, as the paper's does on this task, and comes back by 50,000
     # to 70,000 steps; a much lower actor rate delays the fall and the learning alike.
-    online_learning=replace(LEARNING, networks=Networks((256, 256), (128, 128), critics=4), temperature=0.1),
+    online_learning=replace(LEARNING, networks=Networks((256, 256), (128, 128), critics=4), temperature=0.002),
     online=replace(
         PAPER.online,
         bridge_settings={"steps": 10_000},
