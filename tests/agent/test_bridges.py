@@ -19,6 +19,7 @@ from agent.replay.mixture import draw
 from agent.types import Phase, State, at_step
 from tests.agent.tiny import identity, random_batch, tiny_nets, tiny_state
 
+QUICK = {"xla_backend_optimization_level": 0}  # a program that runs once is not worth optimising
 NETS = tiny_nets()
 OFFLINE = Phase("offline", find_method("calql"), updates=10, batch_size=8, shares={"offline": 1.0})
 
@@ -212,7 +213,8 @@ def test_methods_and_bridges_fit_together(offline, bridge, online):
         # What an offline phase does is the contract of methods; compiled only where all combinations are tried.
         if phase.method is not None and (phase.env_steps or ALL):
             used = {name: sources[name] for name in phase.shares}
-            state, metrics = jax.jit(program(NETS, phase, phase.method))(state, used, jnp.int32(0), 2)
+            compiled = jax.jit(program(NETS, phase, phase.method), compiler_options=QUICK)
+            state, metrics = compiled(state, used, jnp.int32(0), 2)
             assert all(np.isfinite(x) for x in metrics.values())
     assert set(state.params) == {*method.updated, *method.frozen}
     assert exploration(find_method(online)) in (SAMPLE, MODE) or method.explore
