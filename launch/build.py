@@ -83,6 +83,11 @@ def fine_tuning_phases(online: Online) -> tuple[Phase, ...]:
     return phases if phases[0].env_steps else phases[1:]
 
 
+def starts_from_nothing(online: Online) -> bool:
+    """Whether the bridge leaves the offline result aside. Raises `ValueError` where the combination makes no sense."""
+    return len(fine_tuning_phases(online)) == len(online_plan(online))
+
+
 def journal_info(task: AnyTask, provenance: str) -> JournalInfo:
     """What a journal of the task says of itself."""
     observed = spaces_of(task)[0].spaces

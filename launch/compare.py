@@ -8,13 +8,13 @@ from rich.progress import Progress
 
 from agent.bridges import bridge_class
 from agent.methods import find_method
-from launch.build import fine_tuning_phases, offline_phase, online_plan
+from launch.build import offline_phase, starts_from_nothing
 from launch.comparison import merge_cells, write_comparison
 from launch.comparison_cells import NOTHING
 from launch.preset import Preset
 from launch.presets import find_preset, preset_for
 from launch.recipe_files import to_json, to_plain
-from launch.recipes import CompareRecipe, FinetuneRecipe, Online, PretrainRecipe
+from launch.recipes import CompareRecipe, FinetuneRecipe, PretrainRecipe
 from launch.runs import console, prepare, write_json
 from launch.seeds import RESULT, finetune_seeds, pretrain_seeds
 from launch.stages import load_dataset
@@ -84,11 +84,6 @@ def combinations(recipe: CompareRecipe) -> tuple[list[Combination], dict[str, st
     if not cells:
         raise ValueError(f"compare: nothing is left; {next(iter(refused.values()))}")
     return list(cells), refused
-
-
-def starts_from_nothing(online: Online) -> bool:
-    """Whether the bridge leaves the offline result aside. Raises `ValueError` where the combination makes no sense."""
-    return len(fine_tuning_phases(online)) == len(online_plan(online))
 
 
 def compare_stage(

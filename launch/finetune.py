@@ -13,7 +13,7 @@ from agent.replay.journal import Journal
 from agent.types import Normalizer, Phase
 from launch import local
 from launch.address import EVERY_INTERFACE, Address, check_bind
-from launch.build import fine_tuning_phases, journal_info, networks_of, obs_shapes_of, online_plan
+from launch.build import fine_tuning_phases, journal_info, networks_of, obs_shapes_of, starts_from_nothing
 from launch.checkpoint import Checkpoints
 from launch.keys import Keys
 from launch.learner import Learner
@@ -130,7 +130,7 @@ def check_sources(recipe: FinetuneRecipe, phases: tuple[Phase, ...]) -> bool:
     bridge = recipe.online.bridge
     if recipe.data is None and any(p.method is not None and p.shares.get("offline") for p in phases):
         raise ValueError(f"bridge {bridge!r} learns from offline data; give --data DIR")
-    if len(phases) < len(online_plan(recipe.online)):
+    if not starts_from_nothing(recipe.online):
         if recipe.checkpoint is None:
             raise ValueError(f"bridge {bridge!r} starts from a pre-trained run; give --checkpoint FOLDER")
         return True

@@ -155,27 +155,13 @@ class D4RLEnv(gymnasium.Env[np.ndarray, np.ndarray]):
         Raises:
             ValueError: something is missing, unknown, of another size or not finite.
         """
-        here = self.get_state()
-        needed = {"qpos", "qvel", *self._extra_state()}
-        for name in needed - state.keys():
-            raise ValueError(f"state of {self.task.name}: {name!r} is missing; give {', '.join(sorted(needed))}")
-        for name, value in state.items():
-            if name not in here:
-                raise ValueError(f"state of {self.task.name}: {name!r} is unknown; it has {', '.join(here)}")
-            found = np.asarray(value, np.float64)
-            if found.shape != here[name].shape or not np.isfinite(found).all():
-                raise ValueError(
-                    f"state of {self.task.name}: {name} is not {here[name].shape} finite numbers; correct it"
-                )
-        steps = float(state.get("steps", 0))
-        if steps < 0 or steps != int(steps):
-            raise ValueError(f"state of {self.task.name}: steps is {steps:g}; give a whole number of 0 or more")
+        steps = checked_steps(self.task, self.get_state(), {"qpos", "qvel", *self._extra_state()}, state)
         self._set_extra_state({name: np.asarray(state[name], np.float64) for name in self._extra_state()})
         mujoco.mj_resetData(self.model, self.data)
         self.data.qpos[:], self.data.qvel[:] = state["qpos"], state["qvel"]
         if self.model.na:
             self.data.act[:] = state.get("act", 0.0)
-        self.steps = int(steps)
+        self.steps = steps
         mujoco.mj_forward(self.model, self.data)
         self.data.qacc_warmstart[:] = state.get("warmstart", 0.0)
 
@@ -219,6 +205,22 @@ class D4RLEnv(gymnasium.Env[np.ndarray, np.ndarray]):
 
     def _set_extra_state(self, extra: Mapping[str, np.ndarray]) -> None:
         """The inverse."""
+
+
+def checked_steps(task: D4RLTask, here: State, needed: set[str], state: Mapping[str, Any]) -> int:
+    """The steps of a state that is to be gone to. Raises `ValueError` where that does not fit the state `here`."""
+    for name in needed - state.keys():
+        raise ValueError(f"state of {task.name}: {name!r} is missing; give {', '.join(sorted(needed))}")
+    for name, value in state.items():
+        if name not in here:
+            raise ValueError(f"state of {task.name}: {name!r} is unknown; it has {', '.join(here)}")
+        found = np.asarray(value, np.float64)
+        if found.shape != here[name].shape or not np.isfinite(found).all():
+            raise ValueError(f"state of {task.name}: {name} is not {here[name].shape} finite numbers; correct it")
+    steps = float(state.get("steps", 0))
+    if steps < 0 or steps != int(steps):
+        raise ValueError(f"state of {task.name}: steps is {steps:g}; give a whole number of 0 or more")
+    return int(steps)
 
 
 def library_model(path: str) -> Path:

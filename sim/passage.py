@@ -14,7 +14,7 @@ import gymnasium
 import numpy as np
 from gymnasium import spaces
 
-from sim.d4rl import D4RLTask
+from sim.d4rl import D4RLTask, checked_steps
 from sim.passage_picture import paint
 from sim.passage_plan import ARENA_M, GAP_M, GOAL_M, GOAL_RADIUS_M, START_HIGH_M, START_LOW_M, WALL_HALF_M
 
@@ -179,21 +179,8 @@ class PassageEnv(gymnasium.Env[np.ndarray, np.ndarray]):
         Raises:
             ValueError: something is missing, unknown, of another size, not finite, or no free place.
         """
-        here = self.get_state()
-        for name in here.keys() - {"steps"} - state.keys():
-            raise ValueError(f"state of {self.task.name}: {name!r} is missing; give position, velocity")
-        for name, value in state.items():
-            if name not in here:
-                raise ValueError(f"state of {self.task.name}: {name!r} is unknown; it has {', '.join(here)}")
-            found = np.asarray(value, np.float64)
-            if found.shape != here[name].shape or not np.isfinite(found).all():
-                raise ValueError(
-                    f"state of {self.task.name}: {name} is not {here[name].shape} finite numbers; correct it"
-                )
-        steps = float(state.get("steps", 0))
-        if steps < 0 or steps != int(steps):
-            raise ValueError(f"state of {self.task.name}: steps is {steps:g}; give a whole number of 0 or more")
-        self._batch.put(0, state["position"], state["velocity"], int(steps))
+        steps = checked_steps(self.task, self.get_state(), {"position", "velocity"}, state)
+        self._batch.put(0, state["position"], state["velocity"], steps)
         self._trail = [self._batch.position_m[0].copy()]
 
     def render(self) -> np.ndarray | None:
