@@ -11,16 +11,20 @@ by CURVE, and the learner asks at each new connection whether the peer is truste
 
 import errno
 import os
+import random
 import resource
 import threading
 from dataclasses import replace
 
 import zmq
 
-from launch.address import EVERY_INTERFACE, LAST_PORT, Address, check_bind
+from launch.address import EVERY_INTERFACE, Address, check_bind
 from launch.keys import Doorkeeper, Keys
 from launch.watch import Watch
 
+# Where no port is asked for, one is drawn below those that Linux gives to outgoing connections: while a learner restarts, its
+# actor's own connection, or any other, could otherwise take the port that it comes back to.
+DRAWN_PORTS = range(20_000, 32_000)
 PORT_PAIR_TRIES = 100
 
 # Only whole messages count as life: a link must carry the longest record within the silence.
@@ -147,31 +151,41 @@ def raise_descriptor_limit() -> None:
 
 def _bind_pair(data: zmq.Socket, parameters: zmq.Socket, address: Address) -> Address:
     """Binds both and returns where. Raises `ValueError`."""
+    if address.port:
+        _bind(data, address)
+        _bind(parameters, address.parameters)
+        return address
+    draw = random.SystemRandom()  # processes that were forked draw differently
     for _ in range(PORT_PAIR_TRIES):
-        found = _bind(data, address)
-        if found.port <= LAST_PORT:
-            try:
-                _bind(parameters, found.parameters)
-                return found
-            except ValueError:
-                if address.port:
-                    raise
-        data.unbind(data.get_string(zmq.LAST_ENDPOINT))
+        drawn = replace(address, port=draw.choice(DRAWN_PORTS))
+        try:
+            _bind(data, drawn)
+        except _InUseError:
+            continue
+        try:
+            _bind(parameters, drawn.parameters)
+        except _InUseError:
+            data.unbind(data.get_string(zmq.LAST_ENDPOINT))
+            continue
+        return drawn
     raise ValueError(f"learner found no two free ports in a row on {address.host}; give a port")
 
 
-def _bind(socket: zmq.Socket, address: Address) -> Address:
+class _InUseError(ValueError):
+    """A port that somebody listens at."""
+
+
+def _bind(socket: zmq.Socket, address: Address) -> None:
     try:
         socket.bind(address.endpoint)
     except zmq.ZMQError as error:
         if error.errno == errno.EADDRINUSE:
-            raise ValueError(
+            raise _InUseError(
                 f"learner at {address}: the port is in use; stop what listens there, or bind another"
             ) from error
         raise ValueError(
             f"learner cannot listen at {address} ({os.strerror(error.errno or 0)}); give an address of this machine"
         ) from error
-    return replace(address, port=int(socket.get_string(zmq.LAST_ENDPOINT).rpartition(":")[2]))
 
 
 class ActorSockets(Sockets):
