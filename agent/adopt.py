@@ -2,12 +2,13 @@
 
 import math
 from collections.abc import Collection, Mapping
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from agent.heads import Actor, Critics, Multiplier, Networks, Value
+from agent.heads import Actor, Critics, DensityRatio, Multiplier, Networks, Value
 from agent.optim import Adam, Optimizer
 from agent.types import Method, Nets, Normalizer, State
 from agent.update import optimizer_of
@@ -19,7 +20,9 @@ OPTIMIZERS: Mapping[str, Optimizer] = {
     "value": Adam(3e-4),
     "temperature": Adam(1e-4),
     "conservatism": Adam(3e-4),
+    "density": Adam(3e-4),  # Off2On's public code
 }
+TWINS = ("critic", "value", "conservatism")  # what is learned about values, and may be there twice: as `critic_on` too
 
 
 def make_nets(
@@ -42,24 +45,33 @@ def make_nets(
     """
     obs = jnp.zeros((1, sum(int(np.prod(shape)) for shape in obs_shapes.values())))
     action = jnp.zeros((1, action_dim))
+    modules = {
+        "actor": Actor(action_dim, networks),
+        "prior": Actor(action_dim, networks),  # a policy that is kept as it was
+        "critic": Critics(networks.critics, networks),
+        "value": Value(networks),
+        "temperature": Multiplier(temperature),
+        "conservatism": Multiplier(1.0),  # CQL's Lagrange multiplier
+        "density": DensityRatio(networks),
+    }
+    arguments = {
+        "actor": (obs,),
+        "prior": (obs,),
+        "critic": (obs, action),
+        "value": (obs,),
+        "temperature": (),
+        "conservatism": (),
+        "density": (obs, action),
+    }
+    optimizers = {**OPTIMIZERS, **(optimizer or {})}
+
+    def with_twins(groups: Mapping[str, Any]) -> dict[str, Any]:
+        return {**groups, **{f"{name}_on": groups[name] for name in TWINS}}
+
     return Nets(
-        modules={
-            "actor": Actor(action_dim, networks),
-            "prior": Actor(action_dim, networks),  # a policy that is kept as it was
-            "critic": Critics(networks.critics, networks),
-            "value": Value(networks),
-            "temperature": Multiplier(temperature),
-            "conservatism": Multiplier(1.0),  # CQL's Lagrange multiplier
-        },
-        arguments={
-            "actor": (obs,),
-            "prior": (obs,),
-            "critic": (obs, action),
-            "value": (obs,),
-            "temperature": (),
-            "conservatism": (),
-        },
-        optimizer={**OPTIMIZERS, **(optimizer or {})},
+        modules=with_twins(modules),
+        arguments=with_twins(arguments),
+        optimizer=with_twins(optimizers),
         action_dim=action_dim,
         discount=discount,
         tau=tau,

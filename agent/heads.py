@@ -158,6 +158,16 @@ class Critics(nn.Module):
         return normed_relu(x, *norm) if norm else nn.relu(x)
 
 
+class DensityRatio(nn.Module):
+    """`obs (B, D)`, `action (B, A)` -> `(B,)`, positive, and 1 where nothing was learned yet."""
+
+    networks: Networks
+
+    @nn.compact
+    def __call__(self, obs: jax.Array, action: jax.Array) -> jax.Array:
+        return jax.nn.softplus(Critics(1, self.networks)(obs, action)[0] + math.log(math.e - 1.0))
+
+
 class Multiplier(nn.Module):
     """One positive learned number, `softplus(x)`: a temperature or a Lagrange multiplier."""
 

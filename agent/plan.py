@@ -16,8 +16,10 @@ def plan(offline: Phase, bridge: Callable[[Phase, Phase], tuple[Phase, ...]], on
     phases = bridge(offline, online)
     if not phases:
         raise ValueError(f"bridge {bridge!r} returned no phase; return at least the online one")
+    collected = False
     for phase in phases:
-        check_phase(phase)
+        check_phase(phase, collected)
+        collected |= phase.env_steps > 0
     known = {g for p in phases if p.method for g in (*p.method.updated, *p.method.frozen)}
     for phase in phases:
         for group in (*(phase.collect.groups if phase.collect else ()), *phase.copies.values()):
@@ -28,8 +30,8 @@ def plan(offline: Phase, bridge: Callable[[Phase, Phase], tuple[Phase, ...]], on
     return phases
 
 
-def check_phase(phase: Phase) -> None:
-    """Raises `ValueError` where a phase cannot be run."""
+def check_phase(phase: Phase, collected: bool = False) -> None:
+    """Raises `ValueError` where a phase cannot be run; `collected` says that an earlier one has filled the replay."""
     where = f"phase {phase.name!r}"
     if phase.env_steps < 0 or phase.updates < 0 or phase.utd < 1 or phase.batch_size < 1:
         raise ValueError(
@@ -50,8 +52,10 @@ def check_phase(phase: Phase) -> None:
         shares = {source: float(share) for source, share in at_step(phase.shares, step).items()}
         if not abs(sum(shares.values()) - 1.0) <= 1e-6 or min(shares.values()) < 0:
             raise ValueError(f"{where}: shares {shares} do not add up to 1; correct them")
-    if not phase.env_steps and set(phase.shares) != {"offline"}:
+    if not phase.env_steps and not collected and set(phase.shares) != {"offline"}:
         raise ValueError(f"{where}: trains offline on {dict(phase.shares)}; give it shares of the data set only")
+    if phase.replay == "balanced" and set(phase.shares) != {"offline", "online"}:
+        raise ValueError(f"{where}: a balanced replay draws from the data set and the replay; give it shares of both")
     drawn = counts(phase.shares, phase.batch_size)
     lost = [source for source, share in phase.shares.items() if share and source not in drawn]
     if lost:

@@ -1,19 +1,25 @@
 """How a phase begins, and the compiled program that trains in it: for one run, and for several seeds of it as one."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import jax
 
 from agent.adopt import adopt, with_std
+from agent.replay.balanced import draw_balanced, first_priorities, prioritised
 from agent.replay.mixture import Sources, draw
-from agent.types import Method, Metrics, Nets, Phase, State, at_step
+from agent.types import Batch, Method, Metrics, Nets, Phase, State, View, at_step
 from agent.update import train
 
 UNTRAINED_STD = 0.1  # given to a policy that was deterministic, where it is sampled from now on
 
 
 def begin(
-    nets: Nets, phases: Sequence[Phase], index: int, state: State, previous: Method | None
+    nets: Nets,
+    phases: Sequence[Phase],
+    index: int,
+    state: State,
+    previous: Method | None,
+    rows: Mapping[str, int] | None = None,
 ) -> tuple[State, Method | None]:
     """The state at the beginning of a phase, and the method that it is now of.
 
@@ -22,6 +28,7 @@ def begin(
 
     Args:
         previous: the method that `state` is of; None where it holds no groups yet.
+        rows: how many the sources have, which a balanced replay gives priorities to.
     """
     phase = phases[index]
     upcoming = next((p.method for p in phases[index:] if p.method is not None), None)
@@ -33,6 +40,8 @@ def begin(
         state = adopt(nets, method, state, previous, phase.optimizer == "keep", phase.fresh)
         copied = {name: jax.tree.map(lambda x: x.copy(), before[source]) for name, source in phase.copies.items()}
         state = state.replace(params={**state.params, **copied})
+    balanced = phase.replay == "balanced"
+    state = state.replace(priority=first_priorities(rows or {}) if balanced else {})
     for change in phase.enter:
         state = change(state)
     return state, method if method is not None else previous
@@ -40,17 +49,18 @@ def begin(
 
 def program(nets: Nets, phase: Phase, method: Method) -> Callable[..., tuple[State, Metrics]]:
     """`(state, sources, first step of the phase, steps) -> (state, metrics)`: see `agent.update.train`; not compiled yet."""
-    utd = phase.utd if phase.env_steps else 1
     coef = {**method.coef, **phase.coef}
+    balanced, count = phase.replay == "balanced", phase.minibatches_per_step
 
     def run(state: State, sources: Sources, start: jax.Array, steps: jax.Array) -> tuple[State, Metrics]:
-        return train(
-            nets,
-            method,
-            state,
-            lambda key, i: draw(sources, phase.shares, key, i, start + i, utd, phase.batch_size),
-            lambda i: at_step(coef, start + i),
-            steps,
-        )
+        def batches(state: State, key: jax.Array, i: jax.Array) -> Batch:
+            if balanced:
+                return draw_balanced(sources, state.priority, key, count, phase.batch_size)
+            return draw(sources, phase.shares, key, i, start + i, count, phase.batch_size)
+
+        def after(state: State, batches: Batch, i: jax.Array) -> State:
+            return prioritised(View(nets, state, at_step(coef, start + i)), batches) if balanced else state
+
+        return train(nets, method, state, batches, lambda i: at_step(coef, start + i), steps, after)
 
     return run

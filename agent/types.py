@@ -63,6 +63,8 @@ class Batch(struct.PyTreeNode):
         mc_return: `(B,)` discounted return to the end of the episode, of the same rewards.
         has_return: `(B,)` 1 where `mc_return` is known; an open episode has none.
         source: `(B,)` index into `SOURCES`.
+        index, contrast: of a balanced replay (`agent.replay.balanced`): `(B,)` where each transition lies, for its priority;
+            and as many of the data set, then of the replay, drawn evenly.
     """
 
     obs: Mapping[str, Array]
@@ -73,6 +75,8 @@ class Batch(struct.PyTreeNode):
     mc_return: Array
     has_return: Array
     source: Array
+    index: Array | None = None
+    contrast: Batch | None = None
 
 
 class Normalizer(struct.PyTreeNode):
@@ -99,6 +103,7 @@ class State(struct.PyTreeNode):
         normalizer: frozen observation statistics.
         update_count: minibatches so far, `()` int32.
         key: the run's random key; draws fold `update_count` into it, so it never changes.
+        priority: of each row, by source, in a balanced replay; 0 is a row that was never drawn. Else nothing.
     """
 
     params: Params
@@ -107,6 +112,7 @@ class State(struct.PyTreeNode):
     normalizer: Normalizer
     update_count: jax.Array
     key: jax.Array
+    priority: Mapping[str, jax.Array] = struct.field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -142,10 +148,14 @@ class View:
     state: State
     coef: Mapping[str, Any]
 
-    def acting_as(self, group: str) -> View:
-        """The same view with the policy of another group."""
-        params = {**self.state.params, "actor": self.state.params[group]}
-        return replace(self, state=self.state.replace(params=params))
+    def reading(self, groups: Mapping[str, str]) -> View:
+        """The same view with other groups in the place of some: `{"critic": "critic_on"}`, parameters and targets."""
+
+        def moved(tree: Mapping[str, Any]) -> Params:
+            return {**tree, **{name: tree[other] for name, other in groups.items() if other in tree}}
+
+        state = self.state
+        return replace(self, state=state.replace(params=moved(state.params), target=moved(state.target)))
 
     def apply(self, group: str, *inputs: Any, params: Params | None = None) -> Any:
         """The network of `group`, with the differentiable `params[group]` where given, else with a stop-gradient."""
@@ -181,9 +191,13 @@ class View:
         module, own = self.nets.modules["actor"], self.state.target["actor"]
         return TanhNormal(*module.apply({"params": own}, self.state.normalizer(obs)))
 
-    def v(self, obs: Mapping[str, jax.Array], params: Params | None = None) -> jax.Array:
+    def v(self, obs: Mapping[str, jax.Array], params: Params | None = None, group: str = "value") -> jax.Array:
         """The state value, `(B,)`."""
-        return self.apply("value", self.state.normalizer(obs), params=params)
+        return self.apply(group, self.state.normalizer(obs), params=params)
+
+    def density_ratio(self, obs: Mapping[str, jax.Array], action: jax.Array, params: Params | None = None) -> jax.Array:
+        """How much denser the replay is than the data set, `(B,)`; positive."""
+        return self.apply("density", self.state.normalizer(obs), action, params=params)
 
     def temperature(self, params: Params | None = None) -> jax.Array:
         """The entropy temperature, `()`."""
@@ -283,6 +297,7 @@ class Phase:
         collect: the behaviour that acts, or None where nothing acts.
         shares: fraction of each batch by replay source (`offline`, `online`), constants or functions of the phase's
             environment step; they add up to 1.
+        replay: `uniform` draws evenly within each source; `balanced` by priority from both as one, whatever their shares.
         coef: overrides of `Method.coef`: a number, or a function of the phase's environment step.
         acting: numbers that the behaviour reads, by name, likewise.
         fresh: groups that begin at random, whatever came before.
@@ -299,6 +314,7 @@ class Phase:
     batch_size: int = 256
     collect: Behavior | None = None
     shares: Mapping[str, Scheduled] = field(default_factory=lambda: {"online": 1.0})
+    replay: Literal["uniform", "balanced"] = "uniform"
     coef: Mapping[str, Scheduled] = field(default_factory=dict)
     acting: Mapping[str, Scheduled] = field(default_factory=dict)
     fresh: tuple[str, ...] = ()
@@ -312,6 +328,11 @@ class Phase:
         if self.method is None:
             return 0
         return self.updates if not self.env_steps else self.env_steps * self.utd
+
+    @property
+    def minibatches_per_step(self) -> int:
+        """U: of an environment step; 1 in a phase without any, whose steps are its updates."""
+        return self.utd if self.env_steps else 1
 
 
 Bridge = Callable[[Phase, Phase], tuple[Phase, ...]]

@@ -48,22 +48,26 @@ def train(
     nets: Nets,
     method: Method,
     state: State,
-    draw: Callable[[jax.Array, jax.Array], Batch],
+    draw: Callable[[State, jax.Array, jax.Array], Batch],
     coef: Callable[[jax.Array], Coef],
     steps: jax.Array | int,
+    after: Callable[[State, Batch, jax.Array], State] = lambda state, batches, step: state,
 ) -> tuple[State, Metrics]:
     """`steps` steps in one program: draw U minibatches, update, repeat. The program is the same for any number of steps.
 
     Args:
-        draw: `(key, step) -> (U, B, ...)` minibatches, the step counted from 0 within this call.
+        draw: `(state, key, step) -> (U, B, ...)` minibatches, the step counted from 0 within this call.
         coef: `step -> the method's numbers`.
+        after: `(state, minibatches, step) -> state`: what the step's minibatches leave behind besides the update.
 
     Returns:
         The state and the metrics averaged over the steps that computed them; nothing leaves the device in between.
     """
 
     def step(i: jax.Array, state: State) -> tuple[State, Metrics]:
-        return update(nets, method, state, draw(_key(state, "draw"), i), coef(i))
+        batches = draw(state, _key(state, "draw"), i)
+        state, metrics = update(nets, method, state, batches, coef(i))
+        return after(state, batches, i), metrics
 
     def add(i: jax.Array, carry: tuple[State, Metrics, Metrics]) -> tuple[State, Metrics, Metrics]:
         state, total, count = carry

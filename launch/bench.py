@@ -99,7 +99,7 @@ def _program(nets: Nets, name: str, utd: int, replay: Batch) -> Callable[[int], 
 
     @jax.jit
     def program(state: Any, steps: int) -> Any:
-        batches = lambda key, i: draw(sources, {"offline": 1.0}, key, i, i, utd, size)  # noqa: E731
+        batches = lambda _, key, i: draw(sources, {"offline": 1.0}, key, i, i, utd, size)  # noqa: E731
         return train(nets, method, state, batches, lambda i: method.coef, steps)
 
     jax.block_until_ready(program(state, 1))

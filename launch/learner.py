@@ -8,6 +8,7 @@ import numpy as np
 
 from agent.policy import PolicyParams, policy_params
 from agent.program import begin, program
+from agent.replay.balanced import renewed
 from agent.replay.dataset import Dataset
 from agent.replay.mixture import Sources, draw_on_host
 from agent.replay.ring import Ring
@@ -68,7 +69,9 @@ class Learner:
         """Begins a phase: adopts the state for its method and applies what it does on entry."""
         self._phase, self.phase_env_steps, self.phase_updates = index, 0, 0
         phase = self.phase
-        self.state, self.method = begin(self.nets, self.phases, index, self.state, self.method)
+        self._check_replay(phase)
+        rows = {"offline": 0 if self._offline is None else len(self._offline.reward), "online": self.ring.capacity}
+        self.state, self.method = begin(self.nets, self.phases, index, self.state, self.method, rows)
         self._program = None if phase.method is None else self._compile(phase, phase.method)
 
     def enter_next(self) -> None:
@@ -104,8 +107,12 @@ class Learner:
 
     def ingest(self, transitions: Sequence[Transition], env_steps: int) -> None:
         """Puts transitions into the replay, and counts the environment steps taken: more where an operator removed some."""
+        before = self.ring.inserted
         self.ring.add(transitions)
         self.phase_env_steps += env_steps
+        if self.state.priority:
+            written = jnp.asarray(np.arange(before, self.ring.inserted) % self.ring.capacity)
+            self.state = self.state.replace(priority=renewed(self.state.priority, written))
 
     @property
     def can_learn(self) -> bool:
@@ -127,9 +134,9 @@ class Learner:
         if self._program is None or steps < 1:
             return {}
         sources = self._sources(steps)
-        start = self.phase_updates // self.phase.utd if self.phase.env_steps else self.phase_updates
-        self.state, metrics = self._program(self.state, sources, jnp.int32(start), steps)
-        minibatches = steps * (self.phase.utd if self.phase.env_steps else 1)
+        each = self.phase.minibatches_per_step
+        self.state, metrics = self._program(self.state, sources, jnp.int32(self.phase_updates // each), steps)
+        minibatches = steps * each
         self.updates += minibatches
         self.phase_updates += minibatches
         return metrics
@@ -154,9 +161,15 @@ class Learner:
                 # Always drawn for a power of two of steps, so that few programs are compiled.
                 phase, rng = self.phase, np.random.default_rng([self._seed, self.updates])
                 drawn = 1 << (steps - 1).bit_length()
-                batches = draw_on_host(self.ring, phase.shares, rng, drawn, phase.utd, phase.batch_size)
+                batches = draw_on_host(
+                    self.ring, phase.shares, rng, drawn, phase.minibatches_per_step, phase.batch_size
+                )
                 sources[name] = (jax.device_put(batches), None)
         return sources
+
+    def _check_replay(self, phase: Phase) -> None:
+        if phase.replay == "balanced" and not self.ring.on_device:
+            raise ValueError(f"phase {phase.name!r} draws by priority, on the device; leave out --online.replay host")
 
     def _compile(self, phase: Phase, method: Method) -> Callable[..., tuple[State, Metrics]]:
         return jax.jit(program(self.nets, phase, method), donate_argnums=0)

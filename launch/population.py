@@ -10,6 +10,7 @@ import numpy as np
 
 from agent.policy import act
 from agent.program import begin, program
+from agent.replay.balanced import renewed
 from agent.replay.dataset import Dataset
 from agent.replay.rings import Rings
 from agent.types import Behavior, Method, Metrics, Nets, Normalizer, Phase, State, at_step
@@ -19,7 +20,7 @@ from launch.tasks import TrialStart
 
 # All seeds have made as many updates; an unbatched count lets a cadence skip its work instead of computing and discarding it.
 _axes: Any = State  # its fields hold axes here, not arrays
-AXES = _axes(params=0, target=0, opt=0, normalizer=0, update_count=None, key=0)
+AXES = _axes(params=0, target=0, opt=0, normalizer=0, update_count=None, key=0, priority=0)
 
 
 def stack(states: Sequence[State]) -> State:
@@ -83,8 +84,11 @@ class Population:
         """Begins a phase."""
         self.phase_index, self.phase_env_steps, self.phase_updates = index, 0, 0
         # One by one and not compiled: in one program on a CPU, XLA's orthogonal initialisers wait for each other for ever.
+        rows = {"offline": 0 if self._offline is None else len(self._offline.reward)}
+        rows["online"] = 0 if self.rings is None else self.rings.capacity
         begun = [
-            begin(self.nets, self.phases, index, member(self.state, i), self.method) for i in range(len(self.seeds))
+            begin(self.nets, self.phases, index, member(self.state, i), self.method, rows)
+            for i in range(len(self.seeds))
         ]
         self.state, self.method = stack([state for state, _ in begun]), begun[0][1]
         self._program = None if self.phase.method is None else self._compile(self.phase, self.phase.method)
@@ -110,10 +114,22 @@ class Population:
             else:
                 assert self.rings is not None
                 filled[name], sizes[name] = self.rings.columns, jnp.int32(len(self.rings))
-        utd = self.phase.utd if self.phase.env_steps else 1
-        self.state, metrics = self._program(self.state, filled, sizes, jnp.int32(self.phase_updates // utd), steps)
-        self.phase_updates += steps * utd
+        each = self.phase.minibatches_per_step
+        self.state, metrics = self._program(self.state, filled, sizes, jnp.int32(self.phase_updates // each), steps)
+        self.phase_updates += steps * each
         return metrics
+
+    def ingest(
+        self, count: int, obs: Mapping[str, np.ndarray], next_obs: Mapping[str, np.ndarray], **columns: np.ndarray
+    ) -> None:
+        """Puts `count` steps of every seed into the replays; see `Rings.add`."""
+        assert self.rings is not None
+        written = jnp.asarray((self.rings.inserted + np.arange(count)) % self.rings.capacity)
+        self.rings.add(obs, next_obs, **columns)
+        self.phase_env_steps += count
+        if self.state.priority:
+            priority = jax.vmap(renewed, in_axes=(0, None))(self.state.priority, written)
+            self.state = self.state.replace(priority=priority)
 
     def numbers(self) -> dict[str, int]:
         """The place in the plan."""
@@ -160,7 +176,6 @@ class Crew:
         population, fleet = self.population, self.fleet
         behavior, phase = population.phase.collect, population.phase
         assert behavior is not None
-        assert population.rings is not None
         policy = self._policies.setdefault(population.phase_index, acting(population.nets, behavior))
         params = {group: population.state.params[group] for group in behavior.groups}
         coef = {name: float(x) for name, x in at_step(phase.acting, population.phase_env_steps).items()}
@@ -179,8 +194,7 @@ class Crew:
             self.env_steps += 1
         names = ("action", "reward", "terminated", "truncated")
         columns = {name: np.stack([getattr(steps, name) for steps in taken], axis=1) for name in names}
-        population.rings.add(_in_turn(before), _in_turn([steps.next_obs for steps in taken]), **columns)
-        population.phase_env_steps += count
+        population.ingest(count, _in_turn(before), _in_turn([steps.next_obs for steps in taken]), **columns)
 
     def _begin(self) -> None:
         """Begins an episode in every row that has none under way."""

@@ -18,6 +18,7 @@ from agent.types import State
 from launch.checkpoint import Checkpoints
 from launch.diagnosis import Diagnosis
 from launch.fleet import make_fleet
+from launch.learner import OFFLINE_BLOCK
 from launch.population import Crew, Population, member
 from launch.population_trials import Examiner, Outcomes
 from launch.recipes import FinetuneRecipe
@@ -72,8 +73,10 @@ class Run:
             if population.phase.method is not None:
                 population.learn(count)
             self._progress.update(self._bar, completed=self._crew.env_steps)
-            if population.remaining == 0 and population.phase_index + 1 < len(population.phases):
+            while population.remaining == 0 and population.phase_index + 1 < len(population.phases):
                 population.enter(population.phase_index + 1)
+                while not population.phase.env_steps and population.remaining > 0:
+                    population.learn(min(OFFLINE_BLOCK, population.remaining))
             if self._crew.env_steps % every == 0 or self._crew.env_steps == self._total:
                 self._evaluate()
 
@@ -187,6 +190,7 @@ def export(recipe: Any, state: State, index: int, method: str, folder: Path) -> 
         params={name: one.params[name] for name in groups},
         target={name: one.target[name] for name in found.targets},
         opt={name: one.opt[name] for name in found.updated},
+        priority={},
     )
     with closing(Checkpoints(folder / "checkpoint")) as checkpoints:
         checkpoints.save({"state": one}, saved_policy(one), meta_of(recipe, method, one, {"finished": True}))

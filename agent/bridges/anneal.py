@@ -10,6 +10,7 @@ from typing import Any
 
 import jax.numpy as jnp
 
+from agent.bridges.parts import linear
 from agent.bridges.warm_up import Bridge as WarmUp
 from agent.types import Phase
 
@@ -57,13 +58,11 @@ class Bridge:
         if not self.share and not weight:
             raise ValueError("bridge 'anneal': neither a share nor a weight is annealed; use 'direct' or 'warm_up'")
         if self.share:
-            online = replace(online, shares={"offline": self._share, "online": lambda t: 1.0 - self._share(t)})
+            share = linear(self.share, 0.0, self.share_steps)
+            online = replace(online, shares={"offline": share, "online": lambda t: 1.0 - share(t)})
         if weight:
             online = replace(online, coef={**online.coef, WEIGHT: lambda t: self._weight(weight, t)})
         return WarmUp(self.warm_up)(offline, online) if self.warm_up else (offline, online)
-
-    def _share(self, t: Any) -> Any:
-        return jnp.where(t < self.share_steps, self.share * (1.0 - t / self.share_steps), 0.0)
 
     def _weight(self, weight: float, t: Any) -> Any:
         return jnp.where(t < self.weight_steps, weight * jnp.exp(-self.rate * t / self.weight_steps), 0.0)

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 import jax
 import jax.numpy as jnp
 
-from agent.bridges.parts import value_groups
+from agent.bridges.parts import linear, value_groups
 from agent.types import Behavior, Phase
 
 
@@ -22,7 +22,7 @@ def roll_in(behavior: Behavior, gamma: float) -> Behavior:
     def act(view, obs, now):
         chosen, length = jax.random.uniform(now.episode_key, (2,), minval=jnp.finfo(jnp.float32).tiny)
         steps = jnp.where(chosen < view.coef["roll_in"], jnp.floor(jnp.log(length) / jnp.log(gamma)), 0.0)
-        prior = behavior.act(view.acting_as("prior"), obs, now)
+        prior = behavior.act(view.reading({"actor": "prior"}), obs, now)
         return jnp.where(now.step < steps, prior, behavior.act(view, obs, now))
 
     return Behavior((*behavior.groups, "prior"), act)
@@ -53,12 +53,11 @@ class Bridge:
         """`(offline, online with roll-ins)`."""
         assert online.method is not None
         assert online.collect is not None
-        fall = lambda t: max(0.0, self.probability * (1.0 - t / self.steps))  # noqa: E731
         return offline, replace(
             online,
             method=replace(online.method, frozen=(*online.method.frozen, "prior")),
             collect=roll_in(online.collect, self.gamma),
-            acting={"roll_in": fall},
+            acting={"roll_in": linear(self.probability, 0.0, self.steps)},
             fresh=value_groups(online.method),
             copies={"prior": "actor"},
         )

@@ -1,11 +1,19 @@
 """Pieces that several bridges share; no bridge itself."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
+from typing import Any
+
+import jax.numpy as jnp
 
 from agent.types import Method, Phase, group_names
 
 POLICY_GROUPS = ("actor", "temperature")  # all else is learned about values
+
+
+def linear(start: float, end: float, steps: int) -> Callable[[Any], Any]:
+    """A schedule: from one number to the other within so many environment steps, and exactly that from then on."""
+    return lambda t: start + (end - start) * jnp.minimum(t / steps, 1.0)
 
 
 def check_share(bridge: str, share: float) -> None:

@@ -223,6 +223,8 @@ def test_methods_and_bridges_fit_together(offline, bridge, online):
             assert all(np.isfinite(x) for x in metrics.values())
         else:  # what an update does is the contract of methods; to compile it takes five seconds
             after, _ = jax.eval_shape(program(NETS, phase, phase.method), *arguments)
-            assert jax.tree.map(lambda x: (x.shape, x.dtype), after) == jax.tree.map(lambda x: (x.shape, x.dtype), state)
+            assert jax.tree.map(lambda x: (x.shape, x.dtype), after) == jax.tree.map(
+                lambda x: (x.shape, x.dtype), state
+            )
     assert set(state.params) == {*method.updated, *method.frozen}
     assert exploration(find_method(online)) in (SAMPLE, MODE) or method.explore

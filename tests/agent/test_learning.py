@@ -59,7 +59,7 @@ def learn(fresh):
         method = find_method(name)
 
         def program(state, table, steps):
-            def draw(key, step):
+            def draw(state, key, step):
                 return jax.tree.map(lambda x: x[jax.random.randint(key, (1, 32), 0, ROWS)], table)
 
             return train(NETS, method, state, draw, lambda i: COEF, steps)[0]

@@ -196,7 +196,7 @@ def test_seeds_as_a_leading_axis_train_as_they_do_alone():
     assert metrics["critic/u"][0] != metrics["critic/u"][1]
 
 
-def draw(key, step):
+def draw(state, key, step):
     """Three minibatches of 4 rows of a fixed table."""
     table = random_batch(9, 50)
     return jax.tree.map(lambda x: x[jax.random.randint(key, (3, 4), 0, 50)], table)

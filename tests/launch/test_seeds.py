@@ -92,10 +92,13 @@ def test_a_seed_pre_trained_among_others_is_what_it_is_alone(data, pretrained, t
 
 
 def test_a_seed_fine_tuned_among_others_takes_the_steps_and_learns_what_it_would_alone(data, pretrained, tmp_path):
-    alone_recipe = replace(finetune_recipe(data, pretrained / "seed_4", seed=4, seeds=1), data=None)
+    """By the bridge of the most parts: a phase that collects, one that learns without acting, a replay with priorities."""
+    settings = {"steps": 30, "updates": 20, "kappa_steps": 50}
+    online = replace(ONLINE, bridge="pretrain", bridge_settings=settings)
+    alone_recipe = finetune_recipe(data, pretrained / "seed_4", seed=4, seeds=1, online=online)
     with progress_bar() as progress:
         finetune_stage(alone_recipe, tmp_path / "alone", progress, in_process=True)
-        result = finetune_seeds(finetune_recipe(data, pretrained), tmp_path / "both", progress)
+        result = finetune_seeds(finetune_recipe(data, pretrained, online=online), tmp_path / "both", progress)
     entries = JournalReader(tmp_path / "alone" / "journal").read(10_000)
     steps = [entry.event.transition for entry in entries if isinstance(entry.event, Step)]
     with_replay = Checkpoints(tmp_path / "both" / "checkpoint")
@@ -103,13 +106,13 @@ def test_a_seed_fine_tuned_among_others_takes_the_steps_and_learns_what_it_would
     with_replay.close()
     assert meta["inserted"] == len(steps) >= 150
     alone, among = load_policy(tmp_path / "alone")[0], load_policy(tmp_path / "both" / "seed_4")[0]
-    assert alone.version == among.version == 60 + 120
+    assert alone.version == among.version == 60 + 20 + 120
     assert_close(alone.params, among.params, 1e-3)
     assert result["env_steps"] == [0, 50, 100, 150]
     assert np.shape(result["mode"]["success"]) == np.shape(result["sample"]["return"]) == (2, 4)
     assert {"sqor", "policy_kl", "td_offline", "q_online"} <= set(result["diagnostics"])
     again = evaluate_stage(tmp_path / "both" / "seed_3", EVALUATION.trials, "twin", 0)
-    assert again["updates"] == 180
+    assert again["updates"] == 200
     returns = [trial["raw_return"] for trial in again["mode"]["outcomes"]]
     assert np.mean(returns) == pytest.approx(result["mode"]["return"][0][-1])  # the same trials, one after the other
 
