@@ -64,7 +64,8 @@ def adapting(loss: Loss) -> Loss:
 
 @dataclass(frozen=True)
 class Bridge:
-    """The defaults are the paper's (appendix H; the decay is that of the `-medium-replay` data), but for `inner_step`.
+    """The defaults are the paper's (appendix H) for runs of 20,000 steps where its own have 300,000: there N_tau is 25,000,
+    N_pretrain twice that, and the decay takes 150,000 steps (`-medium-replay`) of the 275,000 that are left.
 
     Attributes:
         steps: N_tau, environment steps of the frozen policy; they count out of the online phase's budget.
@@ -75,12 +76,12 @@ class Bridge:
         temperature: of the balanced replay.
     """
 
-    steps: int = 25_000
-    updates: int = 50_000
+    steps: int = 5_000
+    updates: int = 10_000
     inner_step: float = 3e-4
     kappa: float = 0.1
     kappa_end: float = 0.9
-    kappa_steps: int = 150_000
+    kappa_steps: int = 7_500
     temperature: float = 5.0
 
     def __post_init__(self) -> None:
