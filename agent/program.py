@@ -40,8 +40,10 @@ def begin(
         state = adopt(nets, method, state, previous, phase.optimizer == "keep", phase.fresh)
         copied = {name: jax.tree.map(lambda x: x.copy(), before[source]) for name, source in phase.copies.items()}
         state = state.replace(params={**state.params, **copied})
-    balanced = phase.replay == "balanced"
-    state = state.replace(priority=first_priorities(rows or {}) if balanced else {})
+    if phase.replay == "balanced" and rows:
+        state = state.replace(priority=first_priorities(rows))
+    elif state.priority:
+        state = state.replace(priority={})
     for change in phase.enter:
         state = change(state)
     return state, method if method is not None else previous

@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 import orbax.checkpoint as ocp
 
-FORMAT = 2
+FORMAT = 3
 NEEDED = ("task", "learning", "method", "version", "finished")  # what a checkpoint must say of itself
 KEPT = 2  # an interrupted write leaves the one before
 

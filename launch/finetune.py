@@ -130,6 +130,8 @@ def check_sources(recipe: FinetuneRecipe, phases: tuple[Phase, ...]) -> bool:
     bridge = recipe.online.bridge
     if recipe.data is None and any(p.method is not None and p.shares.get("offline") for p in phases):
         raise ValueError(f"bridge {bridge!r} learns from offline data; give --data DIR")
+    if recipe.online.replay == "host" and any(p.replay == "balanced" for p in phases):
+        raise ValueError(f"bridge {bridge!r} draws by priority, on the device; leave out --online.replay host")
     if not starts_from_nothing(recipe.online):
         if recipe.checkpoint is None:
             raise ValueError(f"bridge {bridge!r} starts from a pre-trained run; give --checkpoint FOLDER")

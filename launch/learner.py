@@ -69,7 +69,6 @@ class Learner:
         """Begins a phase: adopts the state for its method and applies what it does on entry."""
         self._phase, self.phase_env_steps, self.phase_updates = index, 0, 0
         phase = self.phase
-        self._check_replay(phase)
         rows = {"offline": 0 if self._offline is None else len(self._offline.reward), "online": self.ring.capacity}
         self.state, self.method = begin(self.nets, self.phases, index, self.state, self.method, rows)
         self._program = None if phase.method is None else self._compile(phase, phase.method)
@@ -166,10 +165,6 @@ class Learner:
                 )
                 sources[name] = (jax.device_put(batches), None)
         return sources
-
-    def _check_replay(self, phase: Phase) -> None:
-        if phase.replay == "balanced" and not self.ring.on_device:
-            raise ValueError(f"phase {phase.name!r} draws by priority, on the device; leave out --online.replay host")
 
     def _compile(self, phase: Phase, method: Method) -> Callable[..., tuple[State, Metrics]]:
         return jax.jit(program(self.nets, phase, method), donate_argnums=0)

@@ -24,7 +24,11 @@ def density(params: Params, view: View, batch: Batch, key: jax.Array) -> tuple[j
     w_off = view.density_ratio(offline.obs, offline.action, params)
     w_on = view.density_ratio(online.obs, online.action, params)
     loss = jnp.mean(jnp.log((w_off + 1.0) / 2.0)) - jnp.mean(jnp.log(2.0 * w_on / (w_on + 1.0)))
-    return loss, {"offline": jnp.mean(w_off), "online": jnp.mean(w_on), "drawn_offline": jnp.mean(batch.source == SOURCES.index("offline"))}
+    return loss, {
+        "offline": jnp.mean(w_off),
+        "online": jnp.mean(w_on),
+        "drawn_offline": jnp.mean(batch.source == SOURCES.index("offline")),
+    }
 
 
 def balanced(online: Phase, temperature: float) -> Phase:

@@ -14,11 +14,18 @@ from agent.types import Batch, State, View
 
 HALVES = {"offline": 0.5, "online": 0.5}
 LEAST, MOST = 1e-3, 1e3  # bounds of a priority; Off2On's public code
+# The highest priority begins so that this many new transitions make that share of the draws; Off2On's public code.
+FIRST, FIRST_SHARE = 1000, 0.75
 
 
 def first_priorities(rows: Mapping[str, int]) -> dict[str, jax.Array]:
-    """1 for the data set, and 0, which stands for the highest there is, for the rows that the replay is going to have."""
-    return {name: jnp.full(count, float(name == "offline")) for name, count in rows.items()}
+    """1 for the data set; 0, which stands for the highest there was, for rows that the replay is going to have; and that."""
+    highest = jnp.float32(FIRST_SHARE / (1.0 - FIRST_SHARE) * rows["offline"] / FIRST)
+    return {
+        "offline": jnp.ones(rows["offline"]),
+        "online": jnp.zeros(rows["online"]),
+        "highest": jnp.maximum(highest, 1.0),
+    }
 
 
 def renewed(priority: Mapping[str, jax.Array], rows: jax.Array) -> dict[str, jax.Array]:
@@ -42,9 +49,8 @@ def draw_balanced(
     assert n is not None
     assert m is not None
     chosen, even = jax.random.split(key)
-    highest = jnp.maximum(jnp.max(priority["offline"]), jnp.max(priority["online"]))
     filled = jnp.arange(len(priority["online"])) < m
-    fresh = jnp.where(priority["online"] > 0, priority["online"], highest)
+    fresh = jnp.where(priority["online"] > 0, priority["online"], priority["highest"])
     edges = jnp.cumsum(jnp.concatenate([priority["offline"], jnp.where(filled, fresh, 0.0)]))
     # Never the last edge itself, nor, by rounding, a row of the replay that is not filled.
     at = jax.random.uniform(chosen, (minibatches, batch_size)) * edges[-1]
@@ -82,4 +88,5 @@ def prioritised(view: View, batches: Batch) -> State:
     count = len(old["offline"])
     offline = old["offline"].at[index].set(new, mode="drop")
     online = old["online"].at[jnp.where(index < count, len(old["online"]), index - count)].set(new, mode="drop")
-    return view.state.replace(priority={"offline": offline, "online": online})
+    highest = jnp.maximum(old["highest"], jnp.max(new))
+    return view.state.replace(priority={"offline": offline, "online": online, "highest": highest})

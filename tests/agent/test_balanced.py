@@ -38,6 +38,7 @@ SOURCES_HERE = {
 
 def test_transitions_are_drawn_in_proportion_to_their_priorities_and_new_ones_as_often_as_the_highest():
     priority = {"offline": jnp.array([1.0, 2.0, 0.5]), "online": jnp.array([0.5, 0.0, 9.0, 9.0])}  # two are not filled
+    priority["highest"] = jnp.float32(4.0)
     drawn = draw_balanced(
         SOURCES_HERE, priority | {"online": priority["online"].at[2:].set(0)}, jax.random.key(0), 50, 1000
     )
@@ -45,11 +46,11 @@ def test_transitions_are_drawn_in_proportion_to_their_priorities_and_new_ones_as
     np.testing.assert_array_equal(drawn.reward, drawn.index)  # each row is what its index says
     np.testing.assert_array_equal(drawn.source == SOURCES.index("offline"), drawn.index < 3)
     often = np.bincount(np.asarray(drawn.index).ravel(), minlength=7) / 50_000
-    np.testing.assert_allclose(often, np.array([1.0, 2.0, 0.5, 0.5, 2.0, 0.0, 0.0]) / 6.0, atol=0.01)
+    np.testing.assert_allclose(often, np.array([1.0, 2.0, 0.5, 0.5, 4.0, 0.0, 0.0]) / 8.0, atol=0.01)
 
 
 def test_the_contrast_is_half_of_each_drawn_evenly():
-    priority = {"offline": jnp.array([1.0, 0.0, 0.0]), "online": jnp.zeros(4)}
+    priority = {"offline": jnp.array([1.0, 0.0, 0.0]), "online": jnp.zeros(4), "highest": jnp.float32(1.0)}
     drawn = draw_balanced(SOURCES_HERE, priority, jax.random.key(1), 20, 300)
     offline, online = halves(drawn.contrast, axis=1)
     assert offline.reward.shape == online.reward.shape == (20, 300)
@@ -63,14 +64,21 @@ def test_a_row_that_was_written_anew_is_new_again():
     after = renewed(priority, jnp.array([2, 0]))
     assert after["online"].tolist() == [0.0, pytest.approx(0.2), 0.0]
     assert after["offline"].tolist() == [1.0, 1.0]
-    assert [x.tolist() for x in first_priorities({"offline": 2, "online": 1}).values()] == [[1.0, 1.0], [0.0]]
+
+
+def test_the_first_thousand_new_transitions_make_three_quarters_of_the_draws():
+    first = first_priorities({"offline": 5000, "online": 2000})
+    assert float(first["offline"].sum()) == 5000.0
+    assert 1000 * float(first["highest"]) / (1000 * float(first["highest"]) + 5000) == pytest.approx(0.75)
+    assert not first["online"].any()
+    assert float(first_priorities({"offline": 9, "online": 9})["highest"]) == 1.0  # never less than the data set's
 
 
 def test_priorities_are_powers_of_the_ratio_over_their_mean_on_the_data():
     """`w = softplus(a + log(e - 1))`, from a critic whose value is the action."""
     nets = hand_nets(1)
     linear = {"Critics_0": linear_critics([0.0], [1.0], [0.0])}
-    old = {"offline": jnp.full(3, 7.0), "online": jnp.full(2, 8.0)}
+    old = {"offline": jnp.full(3, 7.0), "online": jnp.full(2, 8.0), "highest": jnp.float32(0.9)}
     state = hand_state(nets, {"density": linear}).replace(priority=old)
     view = View(nets, state, {"density_temperature": 5.0})
     zero = [[0.0]] * 2
@@ -80,6 +88,7 @@ def test_priorities_are_powers_of_the_ratio_over_their_mean_on_the_data():
 
     w = lambda a: np.log1p(np.exp(a + np.log(np.e - 1.0))) ** 0.2  # noqa: E731
     np.testing.assert_allclose(after["offline"], [7.0, 7.0, w(0.2) / w(0.5)], rtol=1e-5)
+    assert float(after["highest"]) == pytest.approx(max(0.9, w(0.2) / w(0.5)))
     np.testing.assert_allclose(after["online"], [w(-0.4) / w(0.5), 8.0], rtol=1e-5)
 
 
