@@ -103,7 +103,7 @@ class State(struct.PyTreeNode):
         normalizer: frozen observation statistics.
         update_count: minibatches so far, `()` int32.
         key: the run's random key; draws fold `update_count` into it, so it never changes.
-        priority: of each row, by source, in a balanced replay, with the `highest` there was, which rows of 0 have; else nothing.
+        priority: of each row, by source, in a balanced replay, with the `highest` there was, which rows of 0 have
     """
 
     params: Params
