@@ -20,7 +20,7 @@ rehearse: setup
 	$(BIN)/segue rehearse --preset quick --seed $(SEED) --out $(OUT)
 
 test: setup
-	$(BIN)/python -m pytest -n 3 --dist loadfile
+	$(BIN)/python -m pytest -n 3 --dist worksteal
 
 # Every combination of an offline method, a bridge and an online method; `make test` takes so few that each occurs.
 matrix: setup

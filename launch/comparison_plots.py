@@ -24,6 +24,7 @@ BRIDGES = {  # colour and marker: a bridge looks the same in every comparison, a
     "jump_start": ("#c9a400", "P"),
     "policy_only": ("#3f66c8", "<"),
     "pretrain": ("#8a5a3b", ">"),
+    "balanced": ("#2f8f8f", "H"),
     "reconstruct": ("#d66fb3", "p"),
     "expansion": ("#6fb6e0", "h"),
 }

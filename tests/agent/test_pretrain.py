@@ -45,6 +45,7 @@ def test_the_gradient_goes_through_the_inner_step():
         state, rows = double(tiny_state(NETS, phases_of("sac")[3].method)), double(random_batch(0, 12))
         objective = adapting(second(sac.critic, ("critic",)))
 
+        @jax.jit
         def value(params, inner_step=0.05):
             view = View(NETS, state, {"inner_step": inner_step})
             return objective({"critic_on": params}, view, rows, jax.random.key(0))[0]

@@ -278,7 +278,7 @@ class Run:
             if running.poll() is None:
                 running.terminate()
         for running in self._processes.values():
-            running.wait(30)
+            running.wait(90)  # a machine with many tests on it takes its time to start what is then to end
 
     def outcome(self) -> dict[str, Any]:
         """What came of it."""

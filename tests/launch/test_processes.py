@@ -39,7 +39,7 @@ def cache(compiled: Path) -> Path:
 class Finetune:
     """`segue finetune` in a process of its own, which no test leaves behind."""
 
-    def __init__(self, folder: Path, pretrained: Path, cache: Path, *flags: str, env_steps: int = ENV_STEPS) -> None:
+    def __init__(self, folder: Path, pretrained: Path, cache: Path, *flags: str) -> None:
         self.folder = folder
         command = [
             sys.executable,
@@ -51,10 +51,13 @@ class Finetune:
             "--out",
             str(folder),
         ]
-        command += [*TINY, "--online.env-steps", str(env_steps), "--json", *flags]
+        command += [*TINY, "--online.env-steps", str(ENV_STEPS), "--json", *flags]
         env = {name: value for name, value in environment(cache).items() if name != "SEGUE_TRACEBACK"}
         pipes = {"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+        # What a shell runs in the background ignores Ctrl-C, and so would its children; a handler they do not inherit.
+        before = signal.signal(signal.SIGINT, signal.default_int_handler)
         self.process = subprocess.Popen(command, cwd=ROOT, env=env, **pipes)
+        signal.signal(signal.SIGINT, before)
 
     def __enter__(self) -> "Finetune":
         return self
@@ -192,8 +195,7 @@ def test_two_processes_do_what_one_does_bit_for_bit(tmp_path, pretrained, cache,
 
 
 def test_ctrl_c_ends_learner_and_actor_at_once_and_the_run_goes_on_from_there(tmp_path, pretrained, cache):
-    env_steps = 2 * ENV_STEPS  # so many that it is not over before the signal comes, on a machine that stalls
-    with Finetune(tmp_path / "run", pretrained, cache, env_steps=env_steps) as cut:
+    with Finetune(tmp_path / "run", pretrained, cache) as cut:
         cut.wait_for_steps(90)
         (actor,) = cut.actors
         cut.process.send_signal(signal.SIGINT)
@@ -205,12 +207,12 @@ def test_ctrl_c_ends_learner_and_actor_at_once_and_the_run_goes_on_from_there(tm
     said = out + err + (tmp_path / "run" / "actor" / "log.txt").read_text()
     assert "Traceback" not in said, said
     assert "--resume" in err
-    assert 0 < transitions(tmp_path / "run") < env_steps
-    with Finetune(tmp_path / "run", pretrained, cache, "--resume", env_steps=env_steps) as rest:
+    assert 0 < transitions(tmp_path / "run") < ENV_STEPS
+    with Finetune(tmp_path / "run", pretrained, cache, "--resume") as rest:
         code, out, err = rest.end()
     assert code == 0, err
-    assert json.loads(out)["curve"][-1]["env_steps"] == env_steps
-    assert transitions(tmp_path / "run") == env_steps
+    assert json.loads(out)["curve"][-1]["env_steps"] == ENV_STEPS
+    assert transitions(tmp_path / "run") == ENV_STEPS
 
 
 def test_an_actor_that_is_killed_is_started_again(tmp_path, pretrained, cache):

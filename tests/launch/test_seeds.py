@@ -173,26 +173,6 @@ def test_an_interrupted_run_goes_on_from_its_last_evaluation_and_a_finished_one_
         finetune_seeds(replace(recipe, seeds=1), folder, Interrupting(1), resume=True)
 
 
-@pytest.mark.parametrize(
-    ("bridge", "settings", "online", "updates"),
-    [
-        ("jump_start", {"steps": 100, "gamma": 0.8}, "td3", 150),
-        ("rlpd", {}, "iql", 150),
-    ],
-)
-def test_bridges_lead_methods_of_every_kind_through_a_run(
-    data, pretrained, tmp_path, bridge, settings, online, updates
-):
-    changed = replace(ONLINE, method=online, bridge=bridge, bridge_settings=settings, block=10)
-    start = tmp_path / "none" if bridge == "rlpd" else pretrained
-    recipe = finetune_recipe(data, start, online=changed)
-    recipe = replace(recipe, checkpoint=None) if bridge == "rlpd" else recipe
-    with progress_bar() as progress:
-        finetune_seeds(recipe, tmp_path / "run", progress)
-    offline = 0 if bridge == "rlpd" else 60
-    assert load_policy(tmp_path / "run" / "seed_4")[0].version == offline + updates
-
-
 def test_a_folder_of_several_seeds_is_no_run_but_names_one(pretrained, data, tmp_path):
     with pytest.raises(ValueError, match=r"it holds several seeds; give the folder of one, such as .*seed_3"):
         evaluate_stage(pretrained, 1, "twin", 0)
