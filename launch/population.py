@@ -124,10 +124,11 @@ class Population:
     ) -> None:
         """Puts `count` steps of every seed into the replays; see `Rings.add`."""
         assert self.rings is not None
-        written = jnp.asarray((self.rings.inserted + np.arange(count)) % self.rings.capacity)
+        before = self.rings.inserted
         self.rings.add(obs, next_obs, **columns)
         self.phase_env_steps += count
         if self.state.priority:
+            written = jnp.asarray(np.arange(before, self.rings.inserted) % self.rings.capacity)
             priority = jax.vmap(renewed, in_axes=(0, None))(self.state.priority, written)
             self.state = self.state.replace(priority=priority)
 
