@@ -27,6 +27,8 @@ class Networks:
         members_per_target: members drawn without replacement for each target, of which the minimum is taken (REDQ).
         layer_norm: a layer norm after every hidden dense layer, before the activation.
         std: the policy's std is a function of the observation, or one learned vector.
+        critic_activation: of critics; methods that match the critic's slope want a smooth one, and set it.
+        actors: policies that act as one, by the mean and variance of their mixture; methods that train several set it.
     """
 
     actor_hidden: tuple[int, ...] = (256, 256)
@@ -35,11 +37,15 @@ class Networks:
     members_per_target: int = 2
     layer_norm: bool = True
     std: Literal["state", "vector"] = "state"
+    critic_activation: Literal["relu", "tanh"] = "relu"
+    actors: int = 1
 
     def __post_init__(self) -> None:
         for name in ("actor_hidden", "critic_hidden"):
             if not getattr(self, name) or min(getattr(self, name)) < 1:
                 raise ValueError(f"networks: {name} is {getattr(self, name)}; give at least one width of 1 or more")
+        if self.actors < 1:
+            raise ValueError(f"networks: actors is {self.actors}; give at least 1")
         if not 1 <= self.members_per_target <= self.critics:
             raise ValueError(
                 f"networks: members_per_target {self.members_per_target} is not in 1..{self.critics} (critics)"

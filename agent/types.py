@@ -53,6 +53,20 @@ class Transition:
     sequence: int = 0
 
 
+class OnPolicy(struct.PyTreeNode):
+    """What an on-policy method works out of a rollout before it learns from it.
+
+    Attributes:
+        log_prob: `(B,)` of the action, under the policy that took it.
+        advantage: `(B,)`.
+        value_target: `(B,)` what the state's value is fitted to.
+    """
+
+    log_prob: Array
+    advantage: Array
+    value_target: Array
+
+
 class Batch(struct.PyTreeNode):
     """Transitions as arrays. Also the layout of the replay, with the capacity in the place of B.
 
@@ -63,6 +77,9 @@ class Batch(struct.PyTreeNode):
         mc_return: `(B,)` discounted return to the end of the episode, of the same rewards.
         has_return: `(B,)` 1 where `mc_return` is known; an open episode has none.
         source: `(B,)` index into `SOURCES`.
+        ended: `(B,)` 1 on the last transition of an episode, terminated, truncated or abandoned: the next row is of another.
+        outcome: `(B,)` how well the whole episode went, 0..1 over its data set; 0 in a replay.
+        on_policy: of a rollout.
         index, contrast: of a balanced replay (`agent.replay.balanced`): `(B,)` where each transition lies, for its priority;
             and as many of the data set, then of the replay, drawn evenly.
     """
@@ -75,6 +92,9 @@ class Batch(struct.PyTreeNode):
     mc_return: Array
     has_return: Array
     source: Array
+    ended: Array
+    outcome: Array
+    on_policy: OnPolicy | None = None
     index: Array | None = None
     contrast: Batch | None = None
 
@@ -223,6 +243,10 @@ class Method:
         coef: numbers that losses read from `View.coef`; a phase may put a schedule in their place.
         optimizer: optimiser by group, where it differs from `Nets.optimizer`.
         explore: how the policy acts to learn, where its std is not trained; None samples the policy.
+        before: what is learned first, from the data set alone, and then carried along as frozen groups.
+        networks: fields of `Networks` that the method is made for, in place of the run's.
+        cools: coefficients that fall linearly over an online phase, to this share of themselves.
+        rollout: of an on-policy method, `(view, rollout (R,) in order) -> the same rows with on_policy`; None of the others.
         not_offline, not_online: why it cannot be used there; empty where it can.
     """
 
@@ -233,6 +257,10 @@ class Method:
     coef: Mapping[str, float] = field(default_factory=dict)
     optimizer: Mapping[str, Optimizer] = field(default_factory=dict)
     explore: Behavior | None = None
+    before: Method | None = None
+    networks: Mapping[str, Any] = field(default_factory=dict)
+    cools: Mapping[str, float] = field(default_factory=dict)
+    rollout: Callable[[View, Batch], Batch] | None = None
     not_offline: str = ""
     not_online: str = ""
 
@@ -274,6 +302,10 @@ class Moment(struct.PyTreeNode):
     step: jax.Array
 
 
+def _the_actor_s_own(behavior: Behavior) -> Behavior:
+    return behavior
+
+
 Scheduled = float | Callable[[Any], Any]
 """A number, or a function of the phase's environment step."""
 
@@ -304,6 +336,11 @@ class Phase:
         copies: groups that begin as a copy of another: `{"prior": "actor"}`.
         enter: functions applied to the state once, after all that.
         optimizer: keep the moments of groups whose optimiser is the same, or reset all.
+        before_updates: minibatches of what the method learns first, where no phase before has; 0: as many as `updates`.
+        rollout: environment steps that an on-policy method learns from together, `utd` times over, in minibatches.
+        renews: groups that become a copy of another, `{"reference": "actor"}`: whenever an evaluation was the run's best so
+            far, or every `renew_every` environment steps where that is not 0.
+        policy: what acts and is evaluated, made of a behaviour of the actor alone.
     """
 
     name: str
@@ -321,6 +358,11 @@ class Phase:
     copies: Mapping[str, str] = field(default_factory=dict)
     enter: tuple[Callable[[State], State], ...] = ()
     optimizer: Literal["keep", "reset"] = "keep"
+    before_updates: int = 0
+    rollout: int = 0
+    renews: Mapping[str, str] = field(default_factory=dict)
+    renew_every: int = 0
+    policy: Callable[[Behavior], Behavior] = _the_actor_s_own
 
     @property
     def minibatches(self) -> int:

@@ -118,5 +118,7 @@ def random_replay() -> Batch:
         mc_return=np.zeros(ROWS, np.float32),
         has_return=np.ones(ROWS, np.float32),
         source=np.zeros(ROWS, np.int32),
+        ended=np.zeros(ROWS, np.float32),
+        outcome=np.ones(ROWS, np.float32),
     )
     return jax.tree.map(jnp.asarray, columns)

@@ -148,12 +148,13 @@ class Dataset:
     def batch(self) -> Batch:
         """All transitions as numpy columns in the replay's layout, with Monte-Carlo returns for whole episodes."""
         c, n = self.columns, len(self)
-        mc_return, has_return = np.zeros(n, np.float32), np.zeros(n, np.float32)
+        mc_return, has_return, ended = np.zeros((3, n), np.float32)
         reward = c["reward"].astype(np.float32)  # as the temporal-difference target sees it
         for episode in self.episodes:
             tail = 0.0 if c["terminated"][episode.stop - 1] else self.info.truncation_value
             mc_return[episode] = discounted_returns(reward[episode], tail, self.info.discount)
             has_return[episode] = 1.0
+            ended[episode.stop - 1] = 1.0
         return Batch(
             obs=_single(self._named("obs/")),
             action=np.clip(c["action"], -ACTION_LIMIT, ACTION_LIMIT).astype(np.float32),
@@ -163,7 +164,18 @@ class Dataset:
             mc_return=mc_return,
             has_return=has_return,
             source=np.full(n, SOURCES.index("offline"), np.int32),
+            ended=ended,
+            outcome=self._outcome(),
         )
+
+    def _outcome(self) -> np.ndarray:
+        """The undiscounted return of each transition's whole episode, scaled to 0..1 over the data (SMAC, section 6.1)."""
+        found = np.zeros(len(self), np.float32)
+        totals = np.asarray([self.columns["reward"][episode].sum() for episode in self.episodes])
+        spread = np.ptp(totals) if len(totals) else 0.0
+        for episode, total in zip(self.episodes, totals, strict=True):
+            found[episode] = (total - totals.min()) / spread if spread > 0 else 1.0
+        return found
 
     def normalizer(self) -> Normalizer:
         """Observation statistics of this data, to be frozen into the run."""

@@ -54,6 +54,8 @@ class Ring:
             mc_return=zeros(),
             has_return=zeros(),
             source=np.zeros(capacity, np.int32),
+            ended=zeros(),
+            outcome=zeros(),
         )
         if self.on_device:
             self.columns = jax.tree.map(jnp.array, self.columns)
@@ -87,7 +89,9 @@ class Ring:
 
     def abandon(self, session: int) -> None:
         """Forgets an open episode (its actor is gone, or a part of it was lost): its rows stay, without a return."""
-        self._episodes.pop(session, None)
+        numbers, _ = self._episodes.pop(session, ([], []))
+        if numbers and numbers[-1] >= self.inserted - self.capacity:
+            self._write(np.asarray(numbers[-1:]) % self.capacity, {"ended": np.ones(1, np.float32)})
 
     def begin_at(self, inserted: int) -> None:
         """Empties the ring, to be filled again from insert number `inserted` on, each row in the place that it had."""
@@ -134,4 +138,6 @@ def _stack(transitions: Sequence[Transition]) -> dict:
         "mc_return": nothing,
         "has_return": nothing,
         "source": column("source", np.int32),
+        "ended": np.maximum(column("terminated"), column("truncated")),
+        "outcome": nothing,
     }

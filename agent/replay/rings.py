@@ -46,6 +46,8 @@ class Rings:
             mc_return=number(),
             has_return=number(),
             source=number(jnp.int32),
+            ended=number(),
+            outcome=number(),
         )
 
     def __len__(self) -> int:
@@ -71,6 +73,8 @@ class Rings:
             "mc_return": np.zeros((members, n)),
             "has_return": np.zeros((members, n)),
             "source": np.zeros((members, n), np.int32),
+            "ended": terminated | truncated,
+            "outcome": np.zeros((members, n)),
         }
         rows = (self.inserted + np.arange(n)) % self.capacity
         self._write(np.arange(members)[:, None], rows[None, :], columns)
@@ -104,6 +108,10 @@ class Rings:
 
     def abandon(self) -> None:
         """Forgets the open episodes: their rows stay, without a return."""
+        last = [(m, numbers[-1] % self.capacity) for m, (numbers, _) in enumerate(self._open) if numbers]
+        if last:
+            member, row = np.asarray(last).T
+            self._write(member, row, {"ended": np.ones(len(last))})
         self._open = [([], []) for _ in self._open]
 
     def _write(self, member: np.ndarray, row: np.ndarray, values: Mapping[str, Any]) -> None:

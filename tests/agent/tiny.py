@@ -52,6 +52,8 @@ def batch(
         reward=jnp.asarray(reward, jnp.float32),
         next_obs={"x": jnp.asarray(next_obs, jnp.float32)},
         source=jnp.zeros(n, jnp.int32),
+        ended=jnp.zeros(n),
+        outcome=jnp.zeros(n),
         **full,
     )
 
