@@ -16,6 +16,8 @@ from agent.layers import normed_relu
 CACHE_BYTES = 2**24
 MIN_STD, MAX_STD = 1e-5, 10.0  # bounds of the policy's std before squashing; WSRL's public code
 
+SET_BY_METHODS = ("critic_activation", "actors")  # fields of `Networks` that offline methods may be made for
+
 
 @dataclass(frozen=True)
 class Networks:

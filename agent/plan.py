@@ -1,10 +1,13 @@
 """From an offline method, a bridge and an online method to a plan that can be run, or a reason why not."""
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from typing import Literal
 
+from agent.policy import MODE, SAMPLE, exploration
 from agent.replay.mixture import counts
-from agent.types import Method, Phase, at_step
+from agent.types import Behavior, Method, Phase, at_step
 
 
 def plan(offline: Phase, bridge: Callable[[Phase, Phase], tuple[Phase, ...]], online: Phase) -> tuple[Phase, ...]:
@@ -13,7 +16,7 @@ def plan(offline: Phase, bridge: Callable[[Phase, Phase], tuple[Phase, ...]], on
     Raises:
         ValueError: one sentence that names the phase, what was found and what to do.
     """
-    phases = bridge(offline, online)
+    phases = prepared(bridge(offline, online))
     if not phases:
         raise ValueError(f"bridge {bridge!r} returned no phase; return at least the online one")
     collected = False
@@ -27,13 +30,49 @@ def plan(offline: Phase, bridge: Callable[[Phase, Phase], tuple[Phase, ...]], on
                 raise ValueError(
                     f"phase {phase.name!r} acts with group {group!r}, which no method of the plan has; choose another method"
                 )
+    tested = {group for behavior in acting(phases).values() for group in behavior.groups}
+    for phase in phases:
+        missing = tested - set(phase.collect.groups if phase.collect else tested)
+        if missing:
+            raise ValueError(
+                f"phase {phase.name!r} acts without group {min(missing)!r}, which the plan's policy needs to be evaluated; "
+                "name it in the phase's behaviour"
+            )
     return phases
+
+
+def acting(phases: Sequence[Phase]) -> dict[Literal["mode", "sample"], Behavior]:
+    """How the policy that a plan ends with is evaluated: by its most likely action, and as it acts to learn."""
+    policy, method = phases[-1].policy, phases[-1].method
+    return {"mode": policy(MODE), "sample": policy(SAMPLE if method is None else exploration(method))}
+
+
+def prepared(phases: Sequence[Phase]) -> tuple[Phase, ...]:
+    """The phases, each after one in which its method first learns what it needs, unless a phase before has left that."""
+    found: list[Phase] = []
+    carried: Method | None = None
+    for phase in phases:
+        method = phase.method
+        known = () if carried is None else (*carried.updated, *carried.frozen)
+        if method is not None and method.before is not None and not set(method.before.updated) <= set(known):
+            kept = tuple(name for name in known if name not in method.before.updated)
+            first = replace(
+                method.before,
+                frozen=kept,
+                targets={**method.before.targets, **dict.fromkeys(() if carried is None else carried.targets, "held")},
+                explore=method.explore,
+            )
+            updates = phase.before_updates or phase.updates
+            found.append(Phase("before", first, updates=updates, batch_size=phase.batch_size, shares={"offline": 1.0}))
+        found.append(phase)
+        carried = method or carried
+    return tuple(found)
 
 
 def check_phase(phase: Phase, collected: bool = False) -> None:
     """Raises `ValueError` where a phase cannot be run; `collected` says that an earlier one has filled the replay."""
     where = f"phase {phase.name!r}"
-    if phase.env_steps < 0 or phase.updates < 0 or phase.utd < 1 or phase.batch_size < 1:
+    if min(phase.env_steps, phase.updates, phase.before_updates) < 0 or min(phase.utd, phase.batch_size) < 1:
         raise ValueError(
             f"{where}: a count is negative or a batch empty; give env_steps, updates >= 0, utd, batch_size >= 1"
         )
@@ -78,6 +117,12 @@ def check_phase(phase: Phase, collected: bool = False) -> None:
 
 def check_method(method: Method, where: str = "method") -> None:
     """Raises `ValueError` where a method's table contradicts itself."""
+    for name in () if method.before is None else method.before.updated:
+        if name not in method.frozen:
+            raise ValueError(f"{where}: {name!r} is learned before, and not carried along; name it in frozen")
+    for name in method.cools:
+        if name not in method.coef:
+            raise ValueError(f"{where}: cools names {name!r}, which is no coefficient of the method; correct the name")
     updated = method.updated
     twice = {name for name in updated if updated.count(name) > 1}
     if twice:

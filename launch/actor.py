@@ -7,8 +7,8 @@ from datetime import UTC, datetime
 import jax
 import numpy as np
 
-from agent.methods import find_method
-from agent.policy import Policy, PolicyParams, exploration
+from agent.plan import acting
+from agent.policy import Policy, PolicyParams
 from agent.replay.entry import Begin, Entry, Event, Scores, Step
 from agent.types import SOURCES, Nets, Phase, Transition
 from launch.evaluate import Evaluator
@@ -179,12 +179,11 @@ def make_performer(
     """Actor and evaluator of a run on one environment, in the session given or a new one."""
     operator = operator_of(recipe.arm)
     key = jax.random.fold_in(jax.random.key(recipe.seed), 1 + actor_id)
-    acting = {i: phase.collect for i, phase in enumerate(phases) if phase.collect is not None}
-    behaviors = {behavior: Policy(nets, behavior, key) for behavior in acting.values()}
-    policies = {i: behaviors[behavior] for i, behavior in acting.items()}
+    behaving = {i: phase.collect for i, phase in enumerate(phases) if phase.collect is not None}
+    behaviors = {behavior: Policy(nets, behavior, key) for behavior in behaving.values()}
+    policies = {i: behaviors[behavior] for i, behavior in behaving.items()}
     actor = Actor(env, policies, recipe.seed, operator, actor_id, session or new_session())
-    explore = exploration(find_method(recipe.online.method))
-    evaluator = Evaluator(env, nets, recipe.evaluation.trials, recipe.seed, operator, explore)
+    evaluator = Evaluator(env, nets, recipe.evaluation.trials, recipe.seed, operator, acting(phases))
     return Performer(actor, evaluator, recipe.arm, tell)
 
 

@@ -1,16 +1,21 @@
 """From recipes to what `agent` works with: networks, phases and plans."""
 
+from dataclasses import fields, replace
+from typing import Any
+
 import numpy as np
 
 from agent.adopt import make_nets
 from agent.bridges import find_bridge
+from agent.bridges.parts import linear
 from agent.methods import find_method
 from agent.optim import Adam
-from agent.plan import check_phase, plan
+from agent.plan import check_phase, plan, prepared
 from agent.policy import exploration
 from agent.replay.entry import Layout
 from agent.replay.journal import JournalInfo
-from agent.types import Nets, Phase
+from agent.types import Method, Nets, Phase, Scheduled
+from launch.callable_policy import CallablePolicy
 from launch.recipes import Learning, Offline, Online
 from launch.tasks import AnyTask, info_of, spaces_of
 
@@ -18,6 +23,11 @@ from launch.tasks import AnyTask, info_of, spaces_of
 def obs_shapes_of(task: AnyTask) -> dict[str, tuple[int, ...]]:
     """Shape of one observation by name."""
     return {"state": spaces_of(task)[0]["state"].shape or ()}
+
+
+def learning_with(method: str, learning: Learning) -> Learning:
+    """The networks that an offline method is made for, in place of the run's. Raises `ValueError` for an unknown method."""
+    return replace(learning, networks=replace(learning.networks, **find_method(method).networks))
 
 
 def networks_of(task: AnyTask, learning: Learning) -> Nets:
@@ -39,6 +49,11 @@ def networks_of(task: AnyTask, learning: Learning) -> Nets:
     )
 
 
+def offline_phases(offline: Offline) -> tuple[Phase, ...]:
+    """Pre-training, after what its method learns first. Raises `ValueError` for an unknown method or coefficient."""
+    return prepared([offline_phase(offline)])
+
+
 def offline_phase(offline: Offline) -> Phase:
     """The pre-training phase. Raises `ValueError` for an unknown method or coefficient."""
     method = find_method(offline.method)
@@ -51,16 +66,22 @@ def offline_phase(offline: Offline) -> Phase:
         batch_size=offline.batch_size,
         shares={"offline": 1.0},
         coef=offline.coef,
+        before_updates=offline.before_updates,
     )
     check_phase(phase)
     return phase
+
+
+def pretrained(online: Online) -> Phase:
+    """A stand-in for the pre-training that a checkpoint has behind it."""
+    return Phase("offline", find_method(online.after), updates=1, shares={"offline": 1.0})
 
 
 def online_plan(online: Online, offline: Phase | None = None) -> tuple[Phase, ...]:
     """The checked phases of an experiment. Raises `ValueError` in one sentence where they make no sense.
 
     Args:
-        offline: the offline phase; by default a stand-in for one that a checkpoint has behind it.
+        offline: the offline phase; by default a stand-in.
     """
     method = find_method(online.method)
     if method.not_online:
@@ -72,15 +93,35 @@ def online_plan(online: Online, offline: Phase | None = None) -> tuple[Phase, ..
         utd=online.utd,
         batch_size=online.batch_size,
         collect=exploration(method),
-        coef=online.coef,
+        coef={**_cooling(method, online), **{k: v for k, v in online.coef.items() if k not in method.cools}},
+        before_updates=online.before_updates,
     )
-    return plan(offline or offline_phase(Offline()), find_bridge(online.bridge, online.bridge_settings), phase)
+    return plan(offline or pretrained(online), bridge_of(online), phase)
+
+
+def bridge_of(online: Online) -> Any:
+    """The recipe's bridge. Raises `ValueError` for an unknown name or setting, or a policy that it has no use for."""
+    bridge = find_bridge(online.bridge, online.bridge_settings)
+    if online.policy is None:
+        return bridge
+    if not any(field.name == "policy" for field in fields(bridge)):
+        raise ValueError(
+            f"bridge {online.bridge!r} takes no policy; leave --online.policy out, or choose the bridge clone"
+        )
+    return replace(bridge, policy=CallablePolicy(online.policy))
+
+
+def _cooling(method: Method, online: Online) -> dict[str, Scheduled]:
+    start = {**method.coef, **online.coef}
+    return {name: linear(start[name], share * start[name], online.env_steps) for name, share in method.cools.items()}
 
 
 def fine_tuning_phases(online: Online) -> tuple[Phase, ...]:
     """The phases that are left after pre-training: all of them where the bridge starts from nothing."""
-    phases = online_plan(online)
-    return phases if phases[0].env_steps else phases[1:]
+    offline = pretrained(online)
+    phases = online_plan(online, offline)
+    behind = next((i for i, phase in enumerate(phases) if phase is offline), -1)
+    return phases[behind + 1 :]
 
 
 def starts_from_nothing(online: Online) -> bool:

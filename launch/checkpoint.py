@@ -1,6 +1,7 @@
 """Checkpoints: everything a run needs to go on, saved as one unit or not at all (orbax writes aside and renames)."""
 
 from collections.abc import Mapping
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -106,6 +107,12 @@ def open_checkpoint(folder: Path) -> Checkpoints:
             f"checkpoint {folder}: holds no folder 'checkpoint'; give the folder of a pretrain or finetune run"
         )
     return Checkpoints(inner)
+
+
+def about_checkpoint(folder: Path) -> dict[str, Any]:
+    """What the newest checkpoint of a run says of itself. Raises `ValueError` where there is none."""
+    with closing(open_checkpoint(folder)) as checkpoints:
+        return checkpoints.meta()
 
 
 def check_fits(meta: Mapping[str, Any], folder: Path, task: str, networks: Mapping[str, Any]) -> None:

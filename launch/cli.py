@@ -12,6 +12,7 @@ from rich.table import Table
 
 from agent.replay.dataset import Dataset
 from launch import catalogue, cli_data, cli_measure, cli_remote
+from launch.build import learning_with
 from launch.curves import draw, rows
 from launch.evaluate import MODES
 from launch.experiments import experiment_names
@@ -71,7 +72,8 @@ def pretrain(
     offline = recipe.offline
     if offline.method == QUICK.offline.method:
         offline = replace(offline, coef={**QUICK.offline.coef, **offline.coef})
-    _pretrain(replace(recipe, offline=offline), out, resume, json)
+    learning = learning_with(offline.method, recipe.learning)
+    _pretrain(replace(recipe, learning=learning, offline=offline), out, resume, json)
 
 
 def _pretrain(recipe: PretrainRecipe, out: Path, resume: bool, json: bool) -> None:

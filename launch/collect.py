@@ -8,11 +8,11 @@ from typing import Any, Protocol
 import jax
 import numpy as np
 
-from agent.policy import MODE, SAMPLE, Policy
+from agent.policy import Policy
 from agent.replay.dataset import Dataset
 from agent.replay.journal_info import DatasetInfo
 from launch.actor import episode_seed, operator_of
-from launch.policies import load_policy
+from launch.policies import load_policy, ways_of_acting
 from launch.recipes import Collect
 from launch.tasks import AnyTask, Environment, check_task, info_of, make_env
 from robot_env.tasks import Task
@@ -102,7 +102,7 @@ class PolicyHand:
 
     def __init__(self, folder: Path, noise: bool, seed: int) -> None:
         self._now, nets, self.meta = load_policy(folder)
-        self._policy = Policy(nets, SAMPLE if noise else MODE, jax.random.key(seed))
+        self._policy = Policy(nets, ways_of_acting(self.meta)["sample" if noise else "mode"], jax.random.key(seed))
 
     def begin(self, env: Environment, episode: int, rng: np.random.Generator) -> None:
         self._step = 0

@@ -8,7 +8,7 @@ from rich.progress import Progress
 
 from agent.bridges import bridge_class
 from agent.methods import find_method
-from launch.build import offline_phase, starts_from_nothing
+from launch.build import learning_with, offline_phase, starts_from_nothing
 from launch.comparison import merge_cells, write_comparison
 from launch.comparison_cells import NOTHING
 from launch.preset import Preset
@@ -103,7 +103,8 @@ def compare_stage(
         console.print(f"[yellow]{name}: left out: {reason}[/yellow]", markup=True)
     for offline in dict.fromkeys(cell.offline for cell in cells if cell.offline != NOTHING):
         method = numbers.offline_with(offline)
-        pretrain = PretrainRecipe(recipe.data, recipe.task, recipe.seed, numbers.learning, method, recipe.seeds)
+        learning = learning_with(offline, numbers.learning)
+        pretrain = PretrainRecipe(recipe.data, recipe.task, recipe.seed, learning, method, recipe.seeds)
         pretrain_seeds(pretrain, numbers.evaluation, out / "offline" / offline, progress, resume)
     failed: dict[str, str] = {}
     for cell in cells:

@@ -4,7 +4,7 @@ Only the actors' parameters are mixed. Every place is tried on the same fixed tr
 """
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,14 +20,12 @@ from matplotlib.ticker import PercentFormatter
 from numpy.typing import ArrayLike
 
 from agent.diagnostics import at, line, plane
-from agent.methods import find_method
-from agent.policy import exploration
 from agent.types import Behavior, Nets, Normalizer, State
 from launch.comparison_cells import Acting
 from launch.curves import DOTS_PER_INCH, LOOK, MODES
 from launch.evaluate import Mode
 from launch.plots import COLOURS
-from launch.policies import load_policy
+from launch.policies import load_policy, ways_of_acting
 from launch.population_trials import Examiner
 from launch.tasks import AnyTask, find_task
 
@@ -44,7 +42,7 @@ class Policies:
     Attributes:
         names: the runs' folders, without what all share.
         actors: parameters of each.
-        explore: how they act in the mode `sample`.
+        behaviors: how they act in each mode.
     """
 
     names: tuple[str, ...]
@@ -52,7 +50,7 @@ class Policies:
     nets: Nets
     normalizer: Normalizer
     actors: tuple[Any, ...]
-    explore: Behavior
+    behaviors: Mapping[Mode, Behavior]
 
 
 def read_policies(folders: Sequence[Path], mode: Mode) -> Policies:
@@ -62,7 +60,12 @@ def read_policies(folders: Sequence[Path], mode: Mode) -> Policies:
         ValueError: no run, runs of different tasks, networks or observation statistics, or the same policy twice.
     """
     (first, nets, meta), *others = found = [load_policy(folder) for folder in folders]
-    explore = exploration(find_method(meta["method"]))
+    behaviors = ways_of_acting(meta)
+    carried = set(behaviors[mode].groups) - {"actor"}
+    if carried:
+        raise ValueError(
+            f"connect: {folders[0]} acts with {min(carried)!r} beside its actor; give runs of an actor alone"
+        )
     for folder, (other, _, its) in zip(folders[1:], others, strict=True):
         pair, networks = f"connect: {folder} and {folders[0]}", meta["learning"]["networks"]
         if its["task"] != meta["task"]:
@@ -74,7 +77,7 @@ def read_policies(folders: Sequence[Path], mode: Mode) -> Policies:
                 )
         if not _equal(other.normalizer, first.normalizer):
             raise ValueError(f"{pair} have different observation statistics; give runs that began with the same data")
-        if mode == "sample" and exploration(find_method(its["method"])) != explore:
+        if ways_of_acting(its)[mode] != behaviors[mode]:
             methods = f"{its['method']!r} and {meta['method']!r}"
             raise ValueError(f"{pair} are of methods {methods}, which explore in different ways; give --acting mode")
     actors = tuple(policy.params["actor"] for policy, _, _ in found)
@@ -82,7 +85,7 @@ def read_policies(folders: Sequence[Path], mode: Mode) -> Policies:
         for j in range(i):
             if _equal(actors[i], actors[j]):
                 raise ValueError(f"connect: {folders[j]} and {folders[i]} hold the same policy; give different ones")
-    return Policies(_names(folders), find_task(meta["task"]), nets, first.normalizer, actors, explore)
+    return Policies(_names(folders), find_task(meta["task"]), nets, first.normalizer, actors, behaviors)
 
 
 def _equal(a: Any, b: Any) -> bool:
@@ -108,7 +111,7 @@ def survey(
     filled = np.concatenate([places, np.repeat(places[-1:], rounds * together - len(places), axis=0)])
     shared = jax.tree.map(lambda x: jnp.broadcast_to(x[None], (together, *x.shape)), policies.normalizer)
     parts = []
-    with closing(Examiner(policies.nets, policies.task, [0] * together, trials, policies.explore)) as examiner:
+    with closing(Examiner(policies.nets, policies.task, [0] * together, trials, policies.behaviors)) as examiner:
         for some in np.split(filled, rounds):
             state = State({"actor": mix(some)}, {}, {}, shared, jnp.int32(0), jax.random.key(0))
             found = examiner(state, mode)

@@ -1,6 +1,6 @@
 """Evaluation: the same fixed trials every time, with the policy's mode and with its samples."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from typing import Literal
 
@@ -14,6 +14,7 @@ from launch.tasks import Environment, normalized_score, offset_of, trial_starts
 
 Mode = Literal["mode", "sample"]
 MODES: tuple[Mode, ...] = ("mode", "sample")
+PLAIN: Mapping[Mode, Behavior] = {"mode": MODE, "sample": SAMPLE}
 
 
 @dataclass(frozen=True)
@@ -75,7 +76,7 @@ class Evaluator:
         trials: how many.
         seed: of sampled actions; each evaluation uses fresh ones.
         operator: in whose name a twin's fault is acknowledged, or None.
-        explore: how it acts in the mode `sample`: a deterministic method's policy with its noise.
+        behaviors: how it acts in each mode: see `agent.plan.acting`.
     """
 
     def __init__(
@@ -85,11 +86,10 @@ class Evaluator:
         trials: int,
         seed: int,
         operator: str | None,
-        explore: Behavior = SAMPLE,
+        behaviors: Mapping[Mode, Behavior] = PLAIN,
     ) -> None:
         self.env, self.operator = env, operator
         self.starts = trial_starts(env.task, trials)
-        behaviors: dict[Mode, Behavior] = {"mode": MODE, "sample": explore}
         self._policies = {m: Policy(nets, b, jax.random.key(seed + 1)) for m, b in behaviors.items()}
 
     @property

@@ -8,13 +8,15 @@ from pathlib import Path
 import numpy as np
 from rich.progress import Progress
 
+from agent.heads import SET_BY_METHODS
 from agent.replay.dataset import Dataset
 from agent.replay.journal import Journal
 from agent.types import Normalizer, Phase
 from launch import local
 from launch.address import EVERY_INTERFACE, Address, check_bind
 from launch.build import fine_tuning_phases, journal_info, networks_of, obs_shapes_of, starts_from_nothing
-from launch.checkpoint import Checkpoints
+from launch.callable_policy import CallablePolicy
+from launch.checkpoint import Checkpoints, about_checkpoint
 from launch.keys import Keys
 from launch.learner import Learner
 from launch.recipe_files import to_json
@@ -72,6 +74,28 @@ def learner_stage(
         finish(training)
 
 
+def resolved(recipe: FinetuneRecipe) -> FinetuneRecipe:
+    """The recipe with what its checkpoint decides: the offline method, and the fields of the networks that methods set.
+
+    Raises:
+        ValueError: the checkpoint, or a policy of the user's own, cannot be read.
+    """
+    if recipe.online.policy is not None:
+        task = find_task(recipe.task)
+        CallablePolicy(recipe.online.policy).check(obs_shapes_of(task), task.action_dim)
+    if recipe.checkpoint is None or starts_from_nothing(recipe.online):
+        return recipe
+    folder = Path(recipe.checkpoint)
+    meta = about_checkpoint(next(iter(sorted(folder.glob("seed_*"))), folder))
+    saved = {name: meta["learning"]["networks"].get(name) for name in SET_BY_METHODS}
+    networks = replace(recipe.learning.networks, **{name: x for name, x in saved.items() if x is not None})
+    return replace(
+        recipe,
+        learning=replace(recipe.learning, networks=networks),
+        online=replace(recipe.online, after=meta["method"]),
+    )
+
+
 def finish(training: Training) -> None:
     """Writes what is left to write of a run that came to its end."""
     training.log.flush()
@@ -90,7 +114,7 @@ def open_training(
     Raises:
         ValueError: the recipe makes no sense, or the folder holds another run.
     """
-    task = find_task(recipe.task)
+    recipe, task = resolved(recipe), find_task(recipe.task)
     check_task(task, recipe.arm)
     if recipe.online.stop_score is not None and not isinstance(task, D4RLTask):
         raise ValueError(f"--online.stop-score: task {task.name!r} has no normalised score; leave it out")

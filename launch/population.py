@@ -74,6 +74,11 @@ class Population:
         return self.phases[self.phase_index]
 
     @property
+    def is_last_phase(self) -> bool:
+        """Whether no phase follows."""
+        return self.phase_index == len(self.phases) - 1
+
+    @property
     def remaining(self) -> int:
         """Environment steps, of each seed, left in this phase; updates left in an offline one."""
         if self.phase.env_steps:

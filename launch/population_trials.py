@@ -1,13 +1,12 @@
 """The fixed trials of a task for every seed of a population at once."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from agent.policy import MODE
 from agent.types import Behavior, Nets, State
 from launch.evaluate import MODES, Mode
 from launch.fleet import is_vectorised, make_fleet
@@ -38,14 +37,16 @@ class Examiner:
         nets, task: of the run.
         seeds: S; of sampled actions.
         trials: how many.
-        explore: how policies act in the mode `sample`.
+        behaviors: how policies act in each mode.
     """
 
-    def __init__(self, nets: Nets, task: AnyTask, seeds: Sequence[int], trials: int, explore: Behavior) -> None:
+    def __init__(
+        self, nets: Nets, task: AnyTask, seeds: Sequence[int], trials: int, behaviors: Mapping[Mode, Behavior]
+    ) -> None:
         self._task, self._starts, self._members = task, trial_starts(task, trials), len(seeds)
         self._lanes = trials if is_vectorised(task) else 1
         self._fleet = make_fleet(task, self._members * self._lanes)
-        behaviors: dict[Mode, Behavior] = {"mode": MODE, "sample": explore}
+        self._groups = {mode: behavior.groups for mode, behavior in behaviors.items()}
         self._policies = {mode: self._in_lanes(acting(nets, behavior)) for mode, behavior in behaviors.items()}
         self._keys = jnp.stack([jax.random.fold_in(jax.random.key(seed), NO_ACTOR) for seed in seeds])
         self.evaluations = 0
@@ -71,7 +72,7 @@ class Examiner:
     def _round(self, state: State, mode: Mode, first: int) -> tuple[np.ndarray, np.ndarray]:
         """Trials `first` and on, one in each lane: success and raw return `(S, lanes)`."""
         s, lanes = self._members, self._lanes
-        params = {"actor": state.params["actor"]}
+        params = {group: state.params[group] for group in self._groups[mode]}
         keys = jax.vmap(lambda key: jax.random.fold_in(key, self.evaluations))(self._keys)
         starts = [self._starts[first + lane] for lane in range(lanes)] * s
         obs = self._fleet.reset(range(s * lanes), starts)

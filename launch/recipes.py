@@ -82,12 +82,14 @@ class Offline:
         coef: overrides of the method's coefficients.
         updates: minibatches.
         batch_size: transitions in each.
+        before_updates: minibatches of what a method learns about the data first (`smac`, `spot`); 0: as many as `updates`.
     """
 
     method: str = "calql"
     coef: dict[str, float] = field(default_factory=dict)
     updates: int = 40_000
     batch_size: int = 256
+    before_updates: int = 0
 
 
 @dataclass(frozen=True)
@@ -108,6 +110,9 @@ class Online:
         pace: `lockstep` is exact and reproducible, with one actor; `free` lets learner and actors run beside each other.
         tolerance: minibatches by which learning may be ahead of acting, or behind it, while running free.
         stop_score: end the run at the first evaluation whose mean normalised score, acting as the headline does, is as high.
+        after: the offline method; the checkpoint's, where there is one.
+        before_updates: minibatches of what the method learns about the data first (`spot`), where the offline one has not.
+        policy: of the bridge `clone`: FILE.py:NAME or package.module:NAME, a function from observations to actions.
     """
 
     method: str = "sac"
@@ -123,9 +128,12 @@ class Online:
     pace: Literal["lockstep", "free"] = "lockstep"
     tolerance: int = 400
     stop_score: float | None = None
+    after: str = "calql"
+    before_updates: int = 10_000
+    policy: str | None = None
 
     def __post_init__(self) -> None:
-        for name in ("env_steps", "utd", "batch_size", "replay_capacity", "block"):
+        for name in ("env_steps", "utd", "batch_size", "replay_capacity", "block", "before_updates"):
             if getattr(self, name) < 1:
                 raise ValueError(f"online: {name} is {getattr(self, name)}; give at least 1")
         if self.stop_score is not None and not math.isfinite(self.stop_score):

@@ -9,16 +9,14 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any
 
-import jax
 from rich.progress import Progress
 
-from agent.methods import find_method
-from agent.policy import exploration
+from agent.plan import acting
 from agent.replay.rings import Rings
 from agent.types import Method, Phase, State
-from launch.build import fine_tuning_phases, networks_of, obs_shapes_of, offline_phase
+from launch.build import fine_tuning_phases, networks_of, obs_shapes_of, offline_phases
 from launch.checkpoint import Checkpoints
-from launch.finetune import check_sources, normalizer_of
+from launch.finetune import check_sources, normalizer_of, resolved
 from launch.learner import OFFLINE_BLOCK
 from launch.population import Population
 from launch.population_trials import Examiner
@@ -51,30 +49,31 @@ def pretrain_seeds(
     resume: bool = False,
 ) -> dict[str, Any]:
     """Pre-trains the recipe's seeds on one data set as one program; returns what `result.json` holds."""
-    task, phase = find_task(recipe.task), offline_phase(recipe.offline)
+    task, phases = find_task(recipe.task), offline_phases(recipe.offline)
     nets, dataset = networks_of(task, recipe.learning), load_dataset(recipe.data, task)
     seeds = seeds_of(recipe)
     prepare(folder, to_json(recipe), resume)
     if (folder / RESULT).exists():
         return read_json(folder / RESULT)
-    population = Population(nets, (phase,), dataset.normalizer(), dataset, seeds)
-    bar = progress.add_task(f"pre-train {recipe.offline.method}", total=phase.updates, note="")
+    population = Population(nets, phases, dataset.normalizer(), dataset, seeds)
+    bar = progress.add_task(f"pre-train {recipe.offline.method}", total=sum(phase.updates for phase in phases), note="")
     with closing(Checkpoints(folder / "checkpoint")) as checkpoints:
         spent_s = take_up(population, checkpoints).get("wall_s", 0.0)
         start_s = saved_s = time.monotonic()
-        while population.remaining > 0:
+        while population.remaining > 0 or not population.is_last_phase:
+            if population.remaining <= 0:
+                population.enter(population.phase_index + 1)
             population.learn(min(OFFLINE_BLOCK, population.remaining))
-            jax.block_until_ready(population.state.update_count)
-            progress.update(bar, completed=population.phase_updates)
+            progress.update(bar, completed=int(population.state.update_count))
             if time.monotonic() - saved_s > SAVE_EVERY_S:
                 saved_s = time.monotonic()
                 save(recipe, population, checkpoints, recipe.offline.method, {"wall_s": spent_s + saved_s - start_s})
     wall_s = spent_s + time.monotonic() - start_s
     check_finite(population)
-    with closing(Examiner(nets, task, seeds, evaluation.trials, exploration(find_method(recipe.offline.method)))) as it:
+    with closing(Examiner(nets, task, seeds, evaluation.trials, acting(phases))) as it:
         outcomes = it.both(population.state)
     for i, seed in enumerate(seeds):
-        export(recipe, population.state, i, recipe.offline.method, seed_folder(folder, seed))
+        export(recipe, population, i, recipe.offline.method, seed_folder(folder, seed))
     result = {
         "offline": recipe.offline.method,
         "task": recipe.task,
@@ -94,6 +93,7 @@ def finetune_seeds(recipe: FinetuneRecipe, folder: Path, progress: Progress, res
     `recipe.checkpoint` is one pre-trained run for all, or the folder of `pretrain_seeds` with one for each. An interrupted run
     goes on from its last evaluation, with new episodes.
     """
+    recipe = resolved(recipe)
     task, online = find_task(recipe.task), recipe.online
     if (recipe.arm, online.pace, online.stop_score, online.replay) != ("twin", "lockstep", None, "device"):
         raise ValueError(
@@ -117,7 +117,7 @@ def finetune_seeds(recipe: FinetuneRecipe, folder: Path, progress: Progress, res
         run.go_on()
         result = run.result(dataset, task)
     for i, seed in enumerate(seeds):
-        export(recipe, population.state, i, online.method, seed_folder(folder, seed))
+        export(recipe, population, i, online.method, seed_folder(folder, seed))
     write_json(folder / RESULT, result)
     return result
 

@@ -12,9 +12,8 @@ import numpy as np
 from rich.progress import Progress
 
 from agent.methods import find_method
-from agent.policy import exploration
+from agent.plan import acting
 from agent.replay.dataset import Dataset
-from agent.types import State
 from launch.checkpoint import Checkpoints
 from launch.diagnosis import Diagnosis
 from launch.fleet import make_fleet
@@ -42,8 +41,8 @@ class Run:
         task = find_task(recipe.task)
         self._recipe, self._seeds, self._population, self._total = recipe, seeds, population, total
         self._crew = Crew(population, make_fleet(task, len(seeds)))
-        explore = exploration(find_method(recipe.online.method))
-        self._examiner = Examiner(population.nets, task, seeds, recipe.evaluation.trials, explore)
+        behaviors = acting(population.phases)
+        self._examiner = Examiner(population.nets, task, seeds, recipe.evaluation.trials, behaviors)
         self._checkpoints = Checkpoints(folder / "checkpoint")
         self._title = f"{recipe.online.bridge} + {recipe.online.method}"
         self._progress, self._bar = progress, progress.add_task(self._title, total=total, note="")
@@ -179,12 +178,13 @@ def take_up(population: Population, checkpoints: Checkpoints) -> Mapping[str, An
 
 def save(recipe: Any, population: Population, checkpoints: Checkpoints, method: str, meta: Mapping[str, Any]) -> None:
     about = meta_of(recipe, method, population.state, {"finished": False, **population.numbers(), **meta})
-    checkpoints.save(population.arrays(), saved_policy(population.state), about)
+    checkpoints.save(population.arrays(), saved_policy(population.state, population.phases), about)
 
 
-def export(recipe: Any, state: State, index: int, method: str, folder: Path) -> None:
-    """One seed's run as `segue evaluate` and `segue finetune` take it; what a bridge carried along is no part of it."""
-    found, one = find_method(method), member(state, index)
+def export(recipe: Any, population: Population, index: int, method: str, folder: Path) -> None:
+    """One seed's run as `segue evaluate` and `segue finetune` take it; these go on without what a bridge carried along."""
+    found, one = find_method(method), member(population.state, index)
+    policy = saved_policy(one, population.phases)
     groups = (*found.updated, *found.frozen)
     one = one.replace(
         params={name: one.params[name] for name in groups},
@@ -193,4 +193,4 @@ def export(recipe: Any, state: State, index: int, method: str, folder: Path) -> 
         priority={},
     )
     with closing(Checkpoints(folder / "checkpoint")) as checkpoints:
-        checkpoints.save({"state": one}, saved_policy(one), meta_of(recipe, method, one, {"finished": True}))
+        checkpoints.save({"state": one}, policy, meta_of(recipe, method, one, {"finished": True}))

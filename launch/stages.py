@@ -12,19 +12,18 @@ from rich.progress import Progress
 
 from agent.adopt import first_state
 from agent.methods import find_method
-from agent.policy import exploration
 from agent.replay.dataset import Dataset
 from agent.replay.journal_write import write_journal
 from agent.replay.ring import Ring
 from agent.types import Method, Normalizer, State
 from launch.actor import operator_of
-from launch.build import networks_of, obs_shapes_of, offline_phase
+from launch.build import networks_of, obs_shapes_of, offline_phases
 from launch.checkpoint import Checkpoints, check_fits, open_checkpoint
 from launch.collect import check_collect, collect
 from launch.evaluate import Evaluator
 from launch.journal_tools import JOURNAL
 from launch.learner import OFFLINE_BLOCK, Learner
-from launch.policies import load_policy
+from launch.policies import load_policy, ways_of_acting
 from launch.recipe_files import to_json, to_plain
 from launch.recipes import CollectRecipe, Learning, PretrainRecipe, check_seed
 from launch.runs import RunLog, prepare
@@ -57,7 +56,7 @@ def load_dataset(path: str | Path, task: AnyTask) -> Dataset:
 def pretrain_stage(recipe: PretrainRecipe, folder: Path, progress: Progress, resume: bool = False) -> None:
     """Pre-trains on a data set, from where an earlier part was saved; leaves a checkpoint."""
     task = find_task(recipe.task)
-    phase = offline_phase(recipe.offline)
+    phases = offline_phases(recipe.offline)
     nets = networks_of(task, recipe.learning)
     dataset = load_dataset(recipe.data, task)
     prepare(folder, to_json(recipe), resume)
@@ -65,25 +64,30 @@ def pretrain_stage(recipe: PretrainRecipe, folder: Path, progress: Progress, res
         meta = checkpoints.meta() if checkpoints.newest is not None else {}
         if meta.get("finished"):
             return
-        learner = Learner(nets, (phase,), dataset.normalizer(), make_ring(task, 1, "host"), dataset, recipe.seed)
+        learner = Learner(nets, phases, dataset.normalizer(), make_ring(task, 1, "host"), dataset, recipe.seed)
         if meta:
+            while learner.phase_index < meta["phase"]:
+                learner.enter_next()
             learner.restore(checkpoints.arrays({"state": learner.state})["state"], meta)
         title, rows = f"pre-train {recipe.offline.method}", meta.get("rows")
-        log = RunLog(folder, title, phase.updates, progress, LOG_EVERY, meta.get("wall_s", 0.0), rows)
+        total = sum(phase.updates for phase in phases)
+        log = RunLog(folder, title, total, progress, LOG_EVERY, meta.get("wall_s", 0.0), rows)
 
         def save(finished: bool) -> None:
             numbers = {**learner.numbers(), "wall_s": log.wall_s, "rows": dict(log.rows), "finished": finished}
             meta = meta_of(recipe, recipe.offline.method, learner.state, numbers)
-            checkpoints.save({"state": learner.state}, saved_policy(learner.state), meta)
+            checkpoints.save({"state": learner.state}, saved_policy(learner.state, phases), meta)
 
         with closing(log):
             pretrain(learner, log, save)
 
 
 def pretrain(learner: Learner, log: RunLog, save: Callable[[bool], None]) -> None:
-    """Carries out an offline phase; `save` is called now and then, and at the end with True."""
+    """Carries out offline phases; `save` is called now and then, and at the end with True."""
     saved_s = log.wall_s
-    while learner.remaining > 0:
+    while learner.remaining > 0 or not learner.is_last_phase:
+        if learner.remaining <= 0:
+            learner.enter_next()
         metrics = learner.learn(min(OFFLINE_BLOCK, learner.remaining))
         log.trained(learner.phase.name, 0, learner.updates, metrics)
         if log.wall_s - saved_s >= SAVE_EVERY_S:
@@ -124,8 +128,7 @@ def evaluate_stage(folder: Path, trials: int, arm: str, seed: int) -> dict[str, 
     now, nets, meta = load_policy(folder)
     env = make_env(find_task(meta["task"]), arm)
     try:
-        explore = exploration(find_method(meta["method"]))
-        evaluator = Evaluator(env, nets, trials, seed, operator_of(arm), explore)
+        evaluator = Evaluator(env, nets, trials, seed, operator_of(arm), ways_of_acting(meta))
         scores = {mode: score.to_json() for mode, score in evaluator.both(now).items()}
     finally:
         env.close()

@@ -7,12 +7,13 @@ restarts, so a run that is taken up again does with the rest of its journal what
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from agent.policy import SAMPLE, PolicyParams, policy_params
+from agent.plan import acting
+from agent.policy import PolicyParams
 from agent.replay.entry import Begin, Entry, Gap, Scores, Step
 from agent.replay.episodes import Tombstones
 from agent.replay.journal import Journal, JournalReader
 from agent.replay.journal_info import session_name
-from agent.types import State, Transition
+from agent.types import Phase, State, Transition
 from launch.checkpoint import Checkpoints
 from launch.learner import OFFLINE_BLOCK, Learner
 from launch.ledger import Episode, Ledger
@@ -106,7 +107,7 @@ class Training:
         numbers |= {"taken": self._taken, "env_steps": self.ledger.env_steps, "publication": self.publication}
         state = self.learner.state
         meta = meta_of(self.recipe, self.recipe.online.method, state, numbers)
-        self.checkpoints.save({"state": state}, saved_policy(state), meta)
+        self.checkpoints.save({"state": state}, saved_policy(state, self.learner.phases), meta)
         self._saved_s = self.log.wall_s
 
     def _save_now_and_then(self) -> None:
@@ -300,10 +301,13 @@ def meta_of(recipe: Any, method: str, state: State, numbers: Mapping[str, Any]) 
     """What a checkpoint says of itself; its version counts the minibatches behind the policy, pre-training included."""
     version = int(state.update_count)
     about = {"task": recipe.task, "learning": to_plain(recipe.learning), "method": method, "version": version}
+    if isinstance(recipe, FinetuneRecipe):
+        about["online"] = to_plain(recipe.online)
     return {**about, "groups": sorted(state.params), **numbers}
 
 
-def saved_policy(state: State) -> dict[str, Any]:
-    """The policy part of a checkpoint."""
-    now = policy_params(state, SAMPLE)
-    return {"params": now.params, "normalizer": {"mean": now.normalizer.mean, "std": now.normalizer.std}}
+def saved_policy(state: State, phases: Sequence[Phase]) -> dict[str, Any]:
+    """The policy part of a checkpoint: what the plan's policy acts with, as far as it is there yet."""
+    groups = {group for behavior in acting(phases).values() for group in behavior.groups}
+    params = {group: state.params[group] for group in sorted(groups) if group in state.params}
+    return {"params": params, "normalizer": {"mean": state.normalizer.mean, "std": state.normalizer.std}}

@@ -14,8 +14,8 @@ import agent.bridges
 import agent.methods
 from agent.bridges import bridge_names, find_bridge
 from agent.methods import find_method, method_names
-from agent.plan import check_method, plan
-from agent.policy import SAMPLE, UNIFORM
+from agent.plan import acting, check_method, plan, prepared
+from agent.policy import MODE, SAMPLE, UNIFORM
 from agent.types import Behavior, Method, Phase
 from agent.update import update
 from tests.agent.tiny import assert_close, random_batch, stacked, tiny_nets, tiny_state
@@ -198,3 +198,58 @@ def test_a_method_and_a_bridge_are_one_file_each(tmp_path, monkeypatch):
         losses.append(float(metrics["actor/loss"]))
     assert np.all(np.diff(losses) < 0)
     assert_close(state.update_count, jnp.int32(5))
+
+
+# What a method learns first.
+
+MODEL = Method(losses={"density": NO_LOSS["critic"]})
+NEEDS_A_MODEL = replace(
+    find_method("td3"), before=MODEL, frozen=("density",), coef={"weight": 2.0}, cools={"weight": 0.5}
+)
+
+
+def modelled(**changes) -> Phase:
+    phase = Phase("offline", NEEDS_A_MODEL, updates=100, batch_size=32, shares={"offline": 1.0})
+    return replace(phase, **changes)
+
+
+def test_what_a_method_learns_first_is_a_phase_of_its_own():
+    first, second = prepared([modelled()])
+    assert (first.updates, first.batch_size, dict(first.shares)) == (100, 32, {"offline": 1.0})
+    assert first.method.updated == ("density",)
+    assert second == modelled()
+    assert prepared([modelled(before_updates=7)])[0].updates == 7
+
+
+def test_it_is_learned_once_and_not_again_while_it_is_carried():
+    online = replace(ONLINE, method=NEEDS_A_MODEL, collect=SAMPLE)
+    phases = plan(modelled(), find_bridge("warm_up", {"steps": 10}), online)
+    assert [phase.name for phase in phases] == ["before", "offline", "warm-up", "online"]
+
+
+def test_it_is_learned_before_an_online_method_that_needs_it_and_nothing_else_is_lost():
+    online = replace(ONLINE, method=NEEDS_A_MODEL, before_updates=30)
+    phases = plan(OFFLINE, find_bridge("direct"), online)
+    assert [phase.name for phase in phases] == ["offline", "before", "online"]
+    carried = phases[1].method
+    assert set(carried.frozen) == set(OFFLINE.method.updated)
+    assert carried.targets == {"critic": "held"}
+    assert phases[1].updates == 30
+
+
+def test_a_method_that_does_not_carry_what_it_learned_first_is_refused():
+    with pytest.raises(ValueError, match="'density' is learned before, and not carried along; name it in frozen"):
+        check_method(replace(NEEDS_A_MODEL, frozen=()))
+    with pytest.raises(ValueError, match="cools names 'wait'"):
+        check_method(replace(NEEDS_A_MODEL, cools={"wait": 0.5}))
+
+
+def test_a_plan_is_evaluated_as_its_last_phase_acts():
+    plain = plan(OFFLINE, find_bridge("warm_up", {"steps": 10}), ONLINE)
+    assert acting(plain) == {"mode": MODE, "sample": SAMPLE}
+    wide = Behavior(("actor", "critic"), SAMPLE.act)
+    with_critic = replace(ONLINE, policy=lambda behavior: wide)
+    assert acting([with_critic]) == {"mode": wide, "sample": wide}
+    with pytest.raises(ValueError, match="acts without group 'critic'"):
+        plan(OFFLINE, find_bridge("direct"), with_critic)
+    plan(OFFLINE, find_bridge("direct"), replace(with_critic, collect=wide))
