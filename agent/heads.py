@@ -3,7 +3,7 @@
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import flax.linen as nn
 import jax
@@ -93,11 +93,12 @@ class Actor(nn.Module):
 
     def members(self, obs: jax.Array) -> tuple[jax.Array, jax.Array]:
         """Mean and log std of each of several actors, `(N, B, A)`."""
+        shared: Any = None  # every member sees the same observations
         stacked = nn.vmap(
             Actor.one,
             variable_axes={"params": 0},
             split_rngs={"params": True},
-            in_axes=None,
+            in_axes=shared,
             axis_size=self.networks.actors,
         )
         return stacked(self, obs)

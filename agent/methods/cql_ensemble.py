@@ -47,8 +47,8 @@ def by_pairs(loss: Loss) -> Loss:
             alone = state.replace(params={**state.params, **read}, target={**state.target, **target})
             return loss({**params, **own}, replace(view, nets=nets, state=alone), batch, key)
 
-        each = (paired(tree, pairs) for tree in (params, state.params, state.target))
-        values, metrics = jax.vmap(of_one)(*each, jax.random.split(key, pairs))
+        own, read, target = (paired(tree, pairs) for tree in (params, state.params, state.target))
+        values, metrics = jax.vmap(of_one)(own, read, target, jax.random.split(key, pairs))
         return jnp.sum(values), jax.tree.map(jnp.mean, metrics)
 
     return over_pairs
