@@ -1,7 +1,7 @@
 """Off2On's pre-training: several pairs of an actor and its own critics, each by CQL, which act as one policy.
 
-Lee et al. 2022 (arXiv 2107.00591). An actor follows its share of the critics alone, whose target is the lowest of them at that
-actor's actions; the pairs share the minibatch and the temperature. The one policy is `agent.heads.moment_matched`.
+Lee et al. 2022 (arXiv 2107.00591). An actor follows its share of the critics alone, and their target is theirs and that actor's;
+the pairs share the minibatch and the temperature. The one policy is `agent.heads.moment_matched`.
 """
 
 from collections.abc import Mapping
@@ -11,7 +11,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from agent.methods import cql, sac
+from agent.methods import cql
 from agent.types import Batch, Loss, Metrics, Nets, Params, View
 
 PAIRED = ("actor", "critic")
@@ -56,11 +56,7 @@ def by_pairs(loss: Loss) -> Loss:
 
 METHOD = replace(
     cql.METHOD,
-    losses={
-        "critic": by_pairs(cql.critic),
-        "actor": by_pairs(sac.actor),
-        "temperature": by_pairs(sac.temperature),
-    },
+    losses={group: by_pairs(loss) for group, loss in cql.METHOD.losses.items()},
     networks={"actors": 5},
     not_online="online its pairs act and learn as one policy, which every other method trains as it is",
 )

@@ -1,6 +1,6 @@
 """SPOT: TD3 whose actor stays where a density model of the data's actions finds them likely.
 
-Wu et al. 2022 (arXiv 2202.06239), Eq. 10 and 11. The model is a variational autoencoder that is trained first and then frozen;
+Wu et al. 2022 (arXiv 2202.06239) and its public code. The model is a variational autoencoder that is trained first and then frozen;
 online the weight of its penalty falls, so that the policy may leave the data.
 """
 
