@@ -1,7 +1,7 @@
 """Off2On's pre-training: several pairs of an actor and its own critics, each by CQL, which act as one policy.
 
-Lee et al. 2022 (arXiv 2107.00591). An actor follows its share of the critics alone, and their target is theirs and that actor's;
-the pairs share the minibatch and the temperature. The one policy is `agent.heads.moment_matched`.
+Lee et al. 2022 (arXiv 2107.00591). An actor follows its share of the critics alone, and these bootstrap from themselves at that
+actor's actions; the pairs share the minibatch and the temperature. The one policy is `agent.heads.moment_matched`.
 """
 
 from collections.abc import Mapping

@@ -1,7 +1,7 @@
 """SPOT: TD3 whose actor stays where a density model of the data's actions finds them likely.
 
-Wu et al. 2022 (arXiv 2202.06239) and its public code. The model is a variational autoencoder that is trained first and then frozen;
-online the weight of its penalty falls, so that the policy may leave the data.
+Wu et al. 2022 (arXiv 2202.06239) and its public code. The model is a variational autoencoder, trained first and then
+frozen; online the weight of its penalty falls, so that the policy may leave the data.
 """
 
 from dataclasses import replace
