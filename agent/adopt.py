@@ -12,6 +12,7 @@ from agent.heads import Actor, Critics, DensityRatio, Multiplier, Networks, Valu
 from agent.optim import Adam, Optimizer
 from agent.types import Method, Nets, Normalizer, State
 from agent.update import optimizer_of
+from agent.vae import VAE
 
 # WSRL's public code.
 OPTIMIZERS: Mapping[str, Optimizer] = {
@@ -21,7 +22,9 @@ OPTIMIZERS: Mapping[str, Optimizer] = {
     "temperature": Adam(1e-4),
     "conservatism": Adam(3e-4),
     "density": Adam(3e-4),  # Off2On's public code
+    "vae": Adam(1e-3),  # SPOT
 }
+VAE_WIDTH = 750  # SPOT's, beside critics of 256; no wider than three times the critic's, so that small runs stay small
 TWINS = ("critic", "value", "conservatism")  # what is learned about values, and may be there twice: as `critic_on` too
 
 
@@ -53,6 +56,7 @@ def make_nets(
         "temperature": Multiplier(temperature),
         "conservatism": Multiplier(1.0),  # CQL's Lagrange multiplier
         "density": DensityRatio(networks),
+        "vae": VAE(action_dim, 2 * action_dim, min(VAE_WIDTH, 3 * max(networks.critic_hidden))),
     }
     arguments = {
         "actor": (obs,),
@@ -62,6 +66,7 @@ def make_nets(
         "temperature": (),
         "conservatism": (),
         "density": (obs, action),
+        "vae": (obs, action, jnp.zeros((1, 2 * action_dim))),
     }
     optimizers = {**OPTIMIZERS, **(optimizer or {})}
 
@@ -81,7 +86,7 @@ def make_nets(
 
 
 def with_std(state: State, std: float) -> State:
-    """The state with the policy's std, before the squashing, set to one number everywhere."""
+    """The state with the policy's std, before the squashing, set to one number everywhere; of several actors, each one's."""
     actor = dict(state.params["actor"])
     raw = actor["log_std"]
     if isinstance(raw, Mapping):

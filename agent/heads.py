@@ -3,7 +3,7 @@
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import flax.linen as nn
 import jax
@@ -48,6 +48,10 @@ class Networks:
                 raise ValueError(f"networks: {name} is {getattr(self, name)}; give at least one width of 1 or more")
         if self.actors < 1:
             raise ValueError(f"networks: actors is {self.actors}; give at least 1")
+        if self.critics % self.actors:
+            raise ValueError(
+                f"networks: {self.critics} critics cannot be shared out evenly among {self.actors} actors; give a multiple"
+            )
         if not 1 <= self.members_per_target <= self.critics:
             raise ValueError(
                 f"networks: members_per_target {self.members_per_target} is not in 1..{self.critics} (critics)"
@@ -75,13 +79,35 @@ class Trunk(nn.Module):
 
 
 class Actor(nn.Module):
-    """`(B, D) -> mean, log_std`, both `(B, A)`, of a `TanhNormal`."""
+    """`(B, D) -> mean, log_std`, both `(B, A)`, of a `TanhNormal`.
+
+    Of several actors it is the normal with the mean and the variance of their mixture, before the squashing (Lee et al. 2022).
+    Their parameters are those of one, stacked along a first axis.
+    """
 
     action_dim: int
     networks: Networks
 
-    @nn.compact
     def __call__(self, obs: jax.Array) -> tuple[jax.Array, jax.Array]:
+        if self.networks.actors == 1:
+            return self.one(obs)
+        return moment_matched(*self.members(obs))
+
+    def members(self, obs: jax.Array) -> tuple[jax.Array, jax.Array]:
+        """Mean and log std of each of several actors, `(N, B, A)`."""
+        shared: Any = None  # every member sees the same observations
+        stacked = nn.vmap(
+            Actor.one,
+            variable_axes={"params": 0},
+            split_rngs={"params": True},
+            in_axes=shared,
+            axis_size=self.networks.actors,
+        )
+        return stacked(self, obs)
+
+    @nn.compact
+    def one(self, obs: jax.Array) -> tuple[jax.Array, jax.Array]:
+        """Mean and log std of a single actor, `(B, A)`."""
         x = Trunk(self.networks.actor_hidden, self.networks.layer_norm)(obs)
         mean = nn.Dense(self.action_dim, kernel_init=_orthogonal(1e-2), name="mean")(x)
         if self.networks.std == "state":
@@ -89,6 +115,16 @@ class Actor(nn.Module):
         else:
             log_std = jnp.broadcast_to(self.param("log_std", nn.initializers.zeros, (self.action_dim,)), mean.shape)
         return mean, jnp.clip(log_std, math.log(MIN_STD), math.log(MAX_STD))
+
+
+def moment_matched(mean: jax.Array, log_std: jax.Array) -> tuple[jax.Array, jax.Array]:
+    """Mean and log std, `(B, A)`, of the even mixture of N normals, `(N, B, A)`; the std within the bounds of a single one's.
+
+    The variance is `mean_i(std_i^2) + mean_i((mean_i - mean)^2)`: no difference of large numbers.
+    """
+    centre = jnp.mean(mean, axis=0)
+    variance = jnp.mean(jnp.exp(2.0 * log_std) + (mean - centre[None]) ** 2, axis=0)
+    return centre, jnp.clip(0.5 * jnp.log(variance), math.log(MIN_STD), math.log(MAX_STD))
 
 
 class Value(nn.Module):

@@ -54,6 +54,12 @@ def policy_advantage(view: View, batch: Batch, key: jax.Array, n: int) -> jax.Ar
     return q[0] - jnp.mean(q[1:], axis=0)
 
 
+def relative_q(view: View, batch: Batch, action: jax.Array) -> tuple[jax.Array, jax.Array]:
+    """`E[Q(s,a)] / E|Q(s,a)|` for actions `(B, A)`, Q the mean over E and the scale below it a constant; and `E[Q(s,a)]`."""
+    q = jnp.mean(view.q(batch.obs, action), axis=0)
+    return jnp.mean(q) / jax.lax.stop_gradient(jnp.mean(jnp.abs(q))), jnp.mean(q)
+
+
 def exponential_weight(advantage: jax.Array, inverse_temperature: Any, limit: Any) -> jax.Array:
     """`min(exp(inverse_temperature * A), limit)`, `(B,)`."""
     return jnp.minimum(jnp.exp(inverse_temperature * advantage), limit)

@@ -8,6 +8,7 @@ from dataclasses import replace
 import jax
 import jax.numpy as jnp
 
+from agent.losses import relative_q
 from agent.methods import td3
 from agent.types import Batch, Metrics, Params, View
 
@@ -15,11 +16,9 @@ from agent.types import Batch, Metrics, Params, View
 def actor(params: Params, view: View, batch: Batch, key: jax.Array) -> tuple[jax.Array, Metrics]:
     """`-q_weight * E[Q(s, mode)] / E|Q(s, mode)| + bc * E[(mode - a)^2]`; Q the mean over E, its scale a constant."""
     action = view.pi(batch.obs, params).mode()
-    q = jnp.mean(view.q(batch.obs, action), axis=0)
-    scale = jax.lax.stop_gradient(jnp.mean(jnp.abs(q)))
+    relative, q = relative_q(view, batch, action)
     error = jnp.mean((action - batch.action) ** 2)
-    loss = -view.coef["q_weight"] * jnp.mean(q) / scale + view.coef["bc"] * error
-    return loss, {"q": jnp.mean(q), "squared_error": error}
+    return view.coef["bc"] * error - view.coef["q_weight"] * relative, {"q": q, "squared_error": error}
 
 
 METHOD = replace(

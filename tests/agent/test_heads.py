@@ -193,6 +193,8 @@ def test_a_target_answers_for_many_actions():
         ({"critic_hidden": (16, 0)}, "critic_hidden"),
         ({"critics": 2, "members_per_target": 3}, "members_per_target 3"),
         ({"members_per_target": 0}, "members_per_target 0"),
+        ({"actors": 0}, "actors is 0; give at least 1"),
+        ({"critics": 10, "actors": 4}, "10 critics cannot be shared out evenly among 4 actors"),
     ],
 )
 def test_impossible_networks_are_refused(options, words):

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from agent.adopt import adopt
+from agent.heads import Networks
 from agent.methods import awac, awr, find_method, iql, method_names, so2, td3, td3bc
 from agent.plan import check_phase
 from agent.policy import exploration
@@ -68,6 +69,9 @@ def test_a_method_s_table_is_complete(name):
         # It ends a message: "--offline.method so2: REASON; choose another method".
         assert not reason or (len(reason.split()) > 4 and reason[-1].isalpha())
     assert not (method.not_offline and method.not_online)
+    assert set(method.before.updated if method.before else ()) <= set(method.frozen)
+    assert set(method.cools) <= set(method.coef)
+    Networks(**method.networks)  # fits the published sizes
     view = View(NETS, EVERYTHING, {})
     moment = Moment(KEY, KEY, jnp.int32(0))
     action = exploration(method).act(view, {"x": jnp.array([[30.0, -30.0]])}, moment)
@@ -77,7 +81,7 @@ def test_a_method_s_table_is_complete(name):
 
 def test_a_method_that_trains_no_std_explores_with_noise_of_its_own():
     silent = {name for name in method_names() if find_method(name).explore is not None}
-    assert silent == {"td3", "td3bc"}
+    assert silent == {"td3", "td3bc", "spot"}
 
 
 # TD3 and SO2: targets at perturbed actions. The policy's next action is 0.25.
