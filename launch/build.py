@@ -8,6 +8,7 @@ import numpy as np
 from agent.adopt import make_nets
 from agent.bridges import find_bridge
 from agent.bridges.parts import linear
+from agent.heads import Networks
 from agent.methods import find_method
 from agent.optim import Adam
 from agent.plan import check_phase, plan, prepared
@@ -26,8 +27,18 @@ def obs_shapes_of(task: AnyTask) -> dict[str, tuple[int, ...]]:
 
 
 def learning_with(method: str, learning: Learning) -> Learning:
-    """The networks that an offline method is made for, in place of the run's. Raises `ValueError` for an unknown method."""
-    return replace(learning, networks=replace(learning.networks, **find_method(method).networks))
+    """The networks that an offline method is made for, where the run's are as they are by default.
+
+    Raises:
+        ValueError: the method is unknown, or its networks do not go with the run's.
+    """
+    plain = Networks()
+    wanted = {
+        name: x
+        for name, x in find_method(method).networks.items()
+        if getattr(learning.networks, name) == getattr(plain, name)
+    }
+    return replace(learning, networks=replace(learning.networks, **wanted))
 
 
 def networks_of(task: AnyTask, learning: Learning) -> Nets:

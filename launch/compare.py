@@ -8,7 +8,7 @@ from rich.progress import Progress
 
 from agent.bridges import bridge_class
 from agent.methods import find_method
-from launch.build import learning_with, offline_phase, starts_from_nothing
+from launch.build import offline_phase, starts_from_nothing
 from launch.comparison import merge_cells, write_comparison
 from launch.comparison_cells import NOTHING
 from launch.preset import Preset
@@ -77,6 +77,7 @@ def combinations(recipe: CompareRecipe) -> tuple[list[Combination], dict[str, st
                     from_nothing = starts_from_nothing(online_recipe)
                     if not from_nothing:
                         offline_phase(numbers.offline_with(offline))
+                        numbers.learning_with(offline)
                 except ValueError as error:
                     refused[cell.folder] = str(error)
                     continue
@@ -103,7 +104,7 @@ def compare_stage(
         console.print(f"[yellow]{name}: left out: {reason}[/yellow]", markup=True)
     for offline in dict.fromkeys(cell.offline for cell in cells if cell.offline != NOTHING):
         method = numbers.offline_with(offline)
-        learning = learning_with(offline, numbers.learning)
+        learning = numbers.learning_with(offline)
         pretrain = PretrainRecipe(recipe.data, recipe.task, recipe.seed, learning, method, recipe.seeds)
         pretrain_seeds(pretrain, numbers.evaluation, out / "offline" / offline, progress, resume)
     failed: dict[str, str] = {}
@@ -133,7 +134,7 @@ def _cell(recipe: CompareRecipe, cell: Combination, out: Path, progress: Progres
         task=recipe.task,
         seed=recipe.seed,
         seeds=recipe.seeds,
-        learning=numbers.learning,
+        learning=numbers.learning if cell.offline == NOTHING else numbers.learning_with(cell.offline),
         online=numbers.online_with(cell.online, cell.bridge),
         evaluation=numbers.evaluation,
     )

@@ -2,7 +2,9 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from typing import Any
 
+from launch.build import learning_with
 from launch.recipes import Evaluation, Learning, Offline, Online
 
 
@@ -19,6 +21,7 @@ class Preset:
         evaluation: when and how often to test.
         coef: coefficients by method, where they are not the method's own.
         bridges: settings by bridge, where they are not the bridge's own.
+        networks: fields of the networks by offline method, where they are not `learning`'s.
     """
 
     name: str
@@ -30,10 +33,16 @@ class Preset:
     evaluation: Evaluation = field(default_factory=Evaluation)
     coef: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
     bridges: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
+    networks: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
 
     def offline_with(self, method: str) -> Offline:
         """Pre-training with a method, of the preset's size."""
         return replace(self.offline, method=method, coef=dict(self.coef.get(method, {})))
+
+    def learning_with(self, method: str) -> Learning:
+        """Networks and rates with an offline method. Raises `ValueError` where its networks do not go with the preset's."""
+        own = replace(self.learning.networks, **self.networks.get(method, {}))
+        return learning_with(method, replace(self.learning, networks=own))
 
     def online_with(self, method: str, bridge: str) -> Online:
         """Fine-tuning with a method behind a bridge, of the preset's size."""

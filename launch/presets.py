@@ -17,8 +17,8 @@ PASSAGE = Preset(
     Online("sac", env_steps=10_000, utd=1, batch_size=128, block=20, replay_capacity=20_000),
     Evaluation(trials=50, every_env_steps=500, headline="mode"),
     coef={
-        "calql": {"conservative": 1.0, "sampled_actions": 3, "backup_actions": 1},
-        "cql": {"conservative": 1.0, "sampled_actions": 3, "backup_actions": 1},
+        name: {"conservative": 1.0, "sampled_actions": 3, "backup_actions": 1}
+        for name in ("calql", "cql", "cql_ensemble")
     },
     bridges={
         "warm_up": {"steps": 1_000},
@@ -28,6 +28,7 @@ PASSAGE = Preset(
         "jump_start": {"steps": 4_000, "gamma": 0.95},
         "scratch": {"steps": 1_000},
     },
+    networks={"cql_ensemble": {"actors": 2, "critics": 4}},
 )
 # The quick rehearsal's numbers.
 PEG = Preset(
@@ -38,7 +39,7 @@ PEG = Preset(
     QUICK.offline,
     QUICK.online,
     QUICK.evaluation,
-    coef={name: dict(QUICK.offline.coef) for name in ("calql", "cql")},
+    coef={name: dict(QUICK.offline.coef) for name in ("calql", "cql", "cql_ensemble")},
     bridges={
         "warm_up": {"steps": 500},
         "anneal": {"share": 0.5, "share_steps": 1_500, "weight_steps": 1_500, "warm_up": 0},
