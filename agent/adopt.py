@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from agent.diffusion import Denoiser
 from agent.heads import Actor, Critics, DensityRatio, Multiplier, Networks, Value
 from agent.optim import Adam, Optimizer
 from agent.types import Method, Nets, Normalizer, State
@@ -21,6 +22,8 @@ OPTIMIZERS: Mapping[str, Optimizer] = {
     "temperature": Adam(1e-4),
     "conservatism": Adam(3e-4),
     "density": Adam(3e-4),  # Off2On's public code
+    "score": Adam(3e-4),  # IDQL's public code
+    "alpha": Adam(1e-4),  # SMAC, Table 7
 }
 TWINS = ("critic", "value", "conservatism")  # what is learned about values, and may be there twice: as `critic_on` too
 
@@ -53,6 +56,8 @@ def make_nets(
         "temperature": Multiplier(temperature),
         "conservatism": Multiplier(1.0),  # CQL's Lagrange multiplier
         "density": DensityRatio(networks),
+        "score": Denoiser(networks),
+        "alpha": Value(networks),  # SMAC's alpha(s), free in sign
     }
     arguments = {
         "actor": (obs,),
@@ -62,6 +67,8 @@ def make_nets(
         "temperature": (),
         "conservatism": (),
         "density": (obs, action),
+        "score": (obs, action, jnp.zeros(1), jnp.ones(1, jnp.int32)),
+        "alpha": (obs,),
     }
     optimizers = {**OPTIMIZERS, **(optimizer or {})}
 
