@@ -92,14 +92,16 @@ class Actor(nn.Module):
 
 
 class Value(nn.Module):
-    """`(B, D) -> (B,)`: the value of a state; as wide as a critic."""
+    """`(B, D) -> (B,)`: the value of a state, about `initial` at first; as wide as a critic."""
 
     networks: Networks
+    initial: float = 0.0
 
     @nn.compact
     def __call__(self, obs: jax.Array) -> jax.Array:
         x = Trunk(self.networks.critic_hidden, self.networks.layer_norm)(obs)
-        return nn.Dense(1, kernel_init=_orthogonal(1e-2))(x)[:, 0]
+        first = nn.initializers.constant(self.initial)
+        return nn.Dense(1, kernel_init=_orthogonal(1e-2), bias_init=first)(x)[:, 0]
 
 
 def _each_member(init: nn.initializers.Initializer) -> nn.initializers.Initializer:
