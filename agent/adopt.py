@@ -57,7 +57,7 @@ def make_nets(
         "conservatism": Multiplier(1.0),  # CQL's Lagrange multiplier
         "density": DensityRatio(networks),
         "score": Denoiser(networks),
-        "alpha": Value(networks, initial=-1.0),  # SMAC's alpha(s): free in sign, but Q falls away from the data at first
+        "alpha": Value(networks, initial=-1.0),  # SMAC's alpha(s): free in sign, at first Q falls away from the data
     }
     arguments = {
         "actor": (obs,),
