@@ -95,7 +95,6 @@ def test_it_recovers_the_score_of_a_mixture_and_knows_the_good_actions_from_the_
         return np.mean((found * wanted).sum(1) / (length[0] * length[1])), np.median(length[0] / length[1])
 
     near, far = cosine(x), cosine(rng.uniform(-1, 1, (2000, 2)))
-    print(f"cosine {near[0]:.3f}, uniform {far[0]:.3f}; length {near[1]:.2f}, uniform {far[1]:.2f}")
     assert near[0] > 0.95
     assert near[1] == pytest.approx(1.0, abs=0.3)
     assert far[0] > 0.9  # where the first step's noise never led, it goes by what the later steps taught
