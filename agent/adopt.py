@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from agent.diffusion import Denoiser
 from agent.heads import Actor, Critics, DensityRatio, Multiplier, Networks, Value
 from agent.optim import Adam, Optimizer
 from agent.types import Method, Nets, Normalizer, State
@@ -23,6 +24,8 @@ OPTIMIZERS: Mapping[str, Optimizer] = {
     "conservatism": Adam(3e-4),
     "density": Adam(3e-4),  # Off2On's public code
     "vae": Adam(1e-3),  # SPOT
+    "score": Adam(3e-4),  # IDQL's public code
+    "alpha": Adam(1e-4),  # SMAC, Table 7
 }
 VAE_WIDTH = 750  # SPOT's, beside critics of 256; no wider than three times the critic's, so that small runs stay small
 TWINS = ("critic", "value", "conservatism")  # what is learned about values, and may be there twice: as `critic_on` too
@@ -57,6 +60,8 @@ def make_nets(
         "conservatism": Multiplier(1.0),  # CQL's Lagrange multiplier
         "density": DensityRatio(networks),
         "vae": VAE(action_dim, 2 * action_dim, min(VAE_WIDTH, 3 * max(networks.critic_hidden))),
+        "score": Denoiser(networks),
+        "alpha": Value(networks, initial=-1.0),  # SMAC's alpha(s): free in sign, at first Q falls away from the data
     }
     arguments = {
         "actor": (obs,),
@@ -67,6 +72,8 @@ def make_nets(
         "conservatism": (),
         "density": (obs, action),
         "vae": (obs, action, jnp.zeros((1, 2 * action_dim))),
+        "score": (obs, action, jnp.zeros(1), jnp.ones(1, jnp.int32)),
+        "alpha": (obs,),
     }
     optimizers = {**OPTIMIZERS, **(optimizer or {})}
 

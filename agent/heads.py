@@ -9,7 +9,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from agent.layers import normed_relu
+from agent.layers import normed, normed_relu
 
 # On a CPU, a layer of activations larger than this is computed action by action and again in the backward pass: a third more
 # arithmetic, in the cache, is faster than waiting for memory.
@@ -29,7 +29,7 @@ class Networks:
         members_per_target: members drawn without replacement for each target, of which the minimum is taken (REDQ).
         layer_norm: a layer norm after every hidden dense layer, before the activation.
         std: the policy's std is a function of the observation, or one learned vector.
-        critic_activation: of critics; methods that match the critic's slope want a smooth one, and set it.
+        critic_activation: of the critic ensemble; methods that match the critic's slope want a smooth one, and set it.
         actors: policies that act as one, by the mean and variance of their mixture; methods that train several set it.
     """
 
@@ -46,6 +46,8 @@ class Networks:
         for name in ("actor_hidden", "critic_hidden"):
             if not getattr(self, name) or min(getattr(self, name)) < 1:
                 raise ValueError(f"networks: {name} is {getattr(self, name)}; give at least one width of 1 or more")
+        if self.critic_activation not in ("relu", "tanh"):
+            raise ValueError(f"networks: critic_activation is {self.critic_activation!r}; give relu or tanh")
         if self.actors < 1:
             raise ValueError(f"networks: actors is {self.actors}; give at least 1")
         if self.critics % self.actors:
@@ -128,14 +130,16 @@ def moment_matched(mean: jax.Array, log_std: jax.Array) -> tuple[jax.Array, jax.
 
 
 class Value(nn.Module):
-    """`(B, D) -> (B,)`: the value of a state; as wide as a critic."""
+    """`(B, D) -> (B,)`: the value of a state, about `initial` at first; as wide as a critic."""
 
     networks: Networks
+    initial: float = 0.0
 
     @nn.compact
     def __call__(self, obs: jax.Array) -> jax.Array:
         x = Trunk(self.networks.critic_hidden, self.networks.layer_norm)(obs)
-        return nn.Dense(1, kernel_init=_orthogonal(1e-2))(x)[:, 0]
+        first = nn.initializers.constant(self.initial)
+        return nn.Dense(1, kernel_init=_orthogonal(1e-2), bias_init=first)(x)[:, 0]
 
 
 def _each_member(init: nn.initializers.Initializer) -> nn.initializers.Initializer:
@@ -199,6 +203,8 @@ class Critics(nn.Module):
         return layer
 
     def _activate(self, x: jax.Array, *norm: jax.Array) -> jax.Array:
+        if self.networks.critic_activation == "tanh":
+            return jnp.tanh(normed(x, *norm) if norm else x)
         return normed_relu(x, *norm) if norm else nn.relu(x)
 
 

@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from jax.test_util import check_grads
 
 from agent import heads
 from agent.heads import MAX_STD, MIN_STD, Actor, Critics, Multiplier, Networks
@@ -25,15 +26,25 @@ def random_like(tree, seed):
     return jax.tree.unflatten(shape, [jnp.asarray(rng.normal(0.3, 0.7, leaf.shape), jnp.float32) for leaf in leaves])
 
 
-@pytest.fixture(scope="module", params=[True, False], ids=["layer norm", "plain"])
+KINDS = {
+    "layer norm": (True, "relu"),
+    "plain": (False, "relu"),
+    "norm and tanh": (True, "tanh"),
+    "tanh": (False, "tanh"),
+}
+
+
+@pytest.fixture(scope="module", params=KINDS.values(), ids=KINDS)
 def critics(request):
     """A module, its random parameters, and one compiled call."""
-    module = Critics(3, Networks(critic_hidden=(5, 4), critics=3, layer_norm=request.param))
+    layer_norm, activation = request.param
+    networks = Networks(critic_hidden=(5, 4), critics=3, layer_norm=layer_norm, critic_activation=activation)
+    module = Critics(3, networks)
     params = random_like(jax.eval_shape(module.init, KEY, jnp.zeros((1, 2)), jnp.zeros((1, 3)))["params"], 0)
     return module, params, jax.jit(lambda obs, action: module.apply({"params": params}, obs, action))
 
 
-def test_a_critic_is_dense_norm_relu(critics):
+def test_a_critic_is_dense_norm_activation(critics):
     module, params, call = critics
     obs, action = np.random.default_rng(1).normal(size=(2, 4, 3)).astype(np.float32)
     q = call(jnp.asarray(obs[:, :2]), jnp.asarray(action))
@@ -46,7 +57,7 @@ def test_a_critic_is_dense_norm_relu(critics):
             if module.networks.layer_norm:
                 x = (x - x.mean(1, keepdims=True)) / np.sqrt(x.var(1, keepdims=True) + 1e-6)
                 x = x * p[f"scale_{i}"][e] + p[f"shift_{i}"][e]
-            x = np.maximum(x, 0.0)
+            x = np.tanh(x) if module.networks.critic_activation == "tanh" else np.maximum(x, 0.0)
         np.testing.assert_allclose(q[e], (x @ p["kernel_2"][e] + p["bias_2"][e])[:, 0], rtol=1e-4, atol=1e-4)
 
 
@@ -61,6 +72,24 @@ def test_many_actions_at_once_equal_one_after_the_other(critics):
     assert many.shape == (3, 6, 4)
     for i in range(6):
         np.testing.assert_allclose(many[:, i], call(obs, actions[i]), rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("layer_norm", [True, False])
+def test_the_slope_of_a_tanh_critic_has_a_gradient(layer_norm):
+    """SMAC's loss is a function of `grad_a Q`: against difference quotients, in double precision."""
+    with jax.enable_x64(True):
+        networks = Networks(critic_hidden=(4, 3), critics=2, layer_norm=layer_norm, critic_activation="tanh")
+        module, rng = Critics(2, networks), np.random.default_rng(3)
+        obs, action = jnp.asarray(rng.normal(size=(3, 2))), jnp.asarray(rng.normal(size=(3, 1)))
+        shapes = jax.eval_shape(module.init, KEY, obs, action)["params"]
+        params = jax.tree.map(lambda x: jnp.asarray(rng.normal(0.3, 0.7, x.shape)), shapes)
+
+        @jax.jit
+        def squared_slope(params):
+            return jnp.sum(jax.grad(lambda a: jnp.sum(module.apply({"params": params}, obs, a)))(action) ** 2)
+
+        check_grads(squared_slope, (params,), order=1, modes=["rev"], atol=1e-5, rtol=1e-5, eps=1e-5)
+        assert all(np.abs(x).max() > 1e-3 for x in jax.tree.leaves(jax.grad(squared_slope)(params)["kernel_1"]))
 
 
 @pytest.fixture(scope="module")
@@ -195,6 +224,7 @@ def test_a_target_answers_for_many_actions():
         ({"members_per_target": 0}, "members_per_target 0"),
         ({"actors": 0}, "actors is 0; give at least 1"),
         ({"critics": 10, "actors": 4}, "10 critics cannot be shared out evenly among 4 actors"),
+        ({"critic_activation": "gelu"}, "critic_activation is 'gelu'; give relu or tanh"),
     ],
 )
 def test_impossible_networks_are_refused(options, words):
