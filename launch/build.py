@@ -1,5 +1,6 @@
 """From recipes to what `agent` works with: networks, phases and plans."""
 
+import math
 from dataclasses import fields, replace
 from typing import Any
 
@@ -70,6 +71,13 @@ def offline_phase(offline: Offline) -> Phase:
     method = find_method(offline.method)
     if method.not_offline:
         raise ValueError(f"--offline.method {offline.method}: {method.not_offline}; choose another method")
+    if not 0 < offline.rate < math.inf or (offline.rate != 1 and not method.optimizer):
+        wanted = (
+            "give a positive number" if method.optimizer else "the method brings no learning rates along, leave it out"
+        )
+        raise ValueError(f"--offline.rate {offline.rate}: {wanted}")
+    own = {g: replace(o, learning_rate=offline.rate * o.learning_rate) for g, o in method.optimizer.items()}
+    method = replace(method, optimizer=own)
     phase = Phase(
         "offline",
         method,

@@ -22,6 +22,7 @@ class Preset:
         coef: coefficients by method, where they are not the method's own.
         bridges: settings by bridge, where they are not the bridge's own.
         networks: fields of the networks by offline method, where they are not `learning`'s.
+        offline_of: numbers of pre-training by offline method, where they are not `offline`'s.
     """
 
     name: str
@@ -34,10 +35,12 @@ class Preset:
     coef: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
     bridges: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
     networks: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    offline_of: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
 
     def offline_with(self, method: str) -> Offline:
         """Pre-training with a method, of the preset's size."""
-        return replace(self.offline, method=method, coef=dict(self.coef.get(method, {})))
+        own = self.offline_of.get(method, {})
+        return replace(self.offline, method=method, coef=dict(self.coef.get(method, {})), **own)
 
     def learning_with(self, method: str) -> Learning:
         """Networks and rates with an offline method. Raises `ValueError` where its networks do not go with the preset's."""

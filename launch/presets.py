@@ -19,6 +19,11 @@ PASSAGE = Preset(
     coef={
         name: {"conservative": 1.0, "sampled_actions": 3, "backup_actions": 1}
         for name in ("calql", "cql", "cql_ensemble")
+    }
+    | {
+        # The paper's 40 flattens Q within so few updates: alpha and the slope of Q hold each other at zero.
+        "smac": {"kappa": 1.0},
+        "spot": {"support": 1.0},
     },
     bridges={
         "warm_up": {"steps": 1_000},
@@ -29,6 +34,8 @@ PASSAGE = Preset(
         "scratch": {"steps": 1_000},
     },
     networks={"cql_ensemble": {"actors": 2, "critics": 4}},
+    # Muon's steps have the norm of its rate: a fiftieth of the paper's updates wants more of it.
+    offline_of={"smac": {"updates": 10_000, "before_updates": 5_000, "rate": 10.0}},
 )
 # The quick rehearsal's numbers.
 PEG = Preset(

@@ -83,6 +83,7 @@ class Offline:
         updates: minibatches.
         batch_size: transitions in each.
         before_updates: minibatches of what a method learns about the data first (`smac`, `spot`); 0: as many as `updates`.
+        rate: factor on the learning rates that a method brings along (`smac`): runs far shorter than its paper's want more.
     """
 
     method: str = "calql"
@@ -90,6 +91,7 @@ class Offline:
     updates: int = 40_000
     batch_size: int = 256
     before_updates: int = 0
+    rate: float = 1.0
 
 
 @dataclass(frozen=True)
