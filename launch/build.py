@@ -65,6 +65,8 @@ def online_plan(online: Online, offline: Phase | None = None) -> tuple[Phase, ..
     method = find_method(online.method)
     if method.not_online:
         raise ValueError(f"--online.method {online.method}: {method.not_online}; choose another method")
+    if method.rollout is not None:
+        _check_rollouts(online)
     phase = Phase(
         "online",
         method,
@@ -73,8 +75,23 @@ def online_plan(online: Online, offline: Phase | None = None) -> tuple[Phase, ..
         batch_size=online.batch_size,
         collect=exploration(method),
         coef=online.coef,
+        rollout=0 if method.rollout is None else online.block,
     )
     return plan(offline or offline_phase(Offline()), find_bridge(online.bridge, online.bridge_settings), phase)
+
+
+def _check_rollouts(online: Online) -> None:
+    """Raises `ValueError` where an on-policy method would not find the whole of a rollout, or not of its own policy."""
+    where = f"--online.method {online.method}: it learns on-policy"
+    if online.pace == "free":
+        raise ValueError(f"{where}, and running free, actors act with older policies; leave out --online.pace free")
+    if online.replay == "host":
+        raise ValueError(f"{where}, from rollouts that are put in order on the device; leave out --online.replay host")
+    if online.replay_capacity < online.block:
+        raise ValueError(
+            f"{where}, from rollouts of {online.block} steps, and the replay holds {online.replay_capacity}; "
+            "give a larger --online.replay-capacity or a smaller --online.block"
+        )
 
 
 def fine_tuning_phases(online: Online) -> tuple[Phase, ...]:

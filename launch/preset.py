@@ -2,8 +2,12 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 from launch.recipes import Evaluation, Learning, Offline, Online
+
+# Schulman et al. 2017, Table 3, where a preset says nothing else: a rollout of 2,048 steps, 10 passes, minibatches of 64.
+PPO: Mapping[str, Any] = {"block": 2_048, "utd": 10, "batch_size": 64}
 
 
 @dataclass(frozen=True)
@@ -19,6 +23,7 @@ class Preset:
         evaluation: when and how often to test.
         coef: coefficients by method, where they are not the method's own.
         bridges: settings by bridge, where they are not the bridge's own.
+        online_of: fields of `online` by online method, where they are not the same for all.
     """
 
     name: str
@@ -30,6 +35,7 @@ class Preset:
     evaluation: Evaluation = field(default_factory=Evaluation)
     coef: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
     bridges: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
+    online_of: Mapping[str, Mapping[str, Any]] = field(default_factory=lambda: {"ppo": PPO})
 
     def offline_with(self, method: str) -> Offline:
         """Pre-training with a method, of the preset's size."""
@@ -38,6 +44,5 @@ class Preset:
     def online_with(self, method: str, bridge: str) -> Online:
         """Fine-tuning with a method behind a bridge, of the preset's size."""
         settings = dict(self.bridges.get(bridge, {}))
-        return replace(
-            self.online, method=method, coef=dict(self.coef.get(method, {})), bridge=bridge, bridge_settings=settings
-        )
+        coef, numbers = dict(self.coef.get(method, {})), self.online_of.get(method, {})
+        return replace(self.online, method=method, coef=coef, bridge=bridge, bridge_settings=settings, **numbers)
