@@ -7,6 +7,9 @@ from launch.preset import Preset
 from launch.recipes import Evaluation, Learning, Offline, Online
 from launch.rehearse import QUICK
 
+# A dozen episodes or so: with a paper's 2,048 steps, few rollouts fit into runs this short.
+SHORT_ROLLOUTS = {"block": 500, "utd": 10, "batch_size": 125}
+
 # A point in the plane: an evaluation of all seeds takes a second, a run of five seeds a few minutes.
 PASSAGE = Preset(
     "segue/passage",
@@ -28,6 +31,7 @@ PASSAGE = Preset(
         "jump_start": {"steps": 4_000, "gamma": 0.95},
         "scratch": {"steps": 1_000},
     },
+    online_of={"ppo": SHORT_ROLLOUTS},
 )
 # The quick rehearsal's numbers.
 PEG = Preset(
@@ -47,6 +51,7 @@ PEG = Preset(
         "jump_start": {"steps": 1_500, "gamma": 0.95},
         "scratch": {"steps": 500},
     },
+    online_of={"ppo": SHORT_ROLLOUTS},
 )
 DOOR = Preset(
     "segue/door",

@@ -115,9 +115,13 @@ class Training:
             self.save(finished=False)
 
     def refresh_tombstones(self) -> bool:
-        """Fills the replay again where an operator removed an episode or put one back; whether that was so."""
-        if self._pending or not self._tombstones.refresh():
+        """Fills the replay again where an operator removed an episode or put one back; whether that was so.
+
+        Between two blocks; but a block that is a rollout is long, and nothing is learned within it.
+        """
+        if (self._pending and not self.learner.phase.rollout) or not self._tombstones.refresh():
             return False
+        self._absorb()
         self._refill(self._taken, self.ledger.env_steps)
         return True
 

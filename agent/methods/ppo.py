@@ -1,8 +1,8 @@
 """PPO: the policy climbs the advantages of its own rollout as far as its ratio to the one that acted stays near 1.
 
-Schulman et al. 2017, Algorithm 1, with generalised advantage estimation (Schulman et al. 2016). Coefficients are the paper's for
-continuous actions (Tables 1 and 3, and no entropy bonus, section 6.1). Advantages are standardised within each minibatch, which
-the paper leaves out and its code does.
+Schulman et al. 2017, Algorithm 1, with generalised advantage estimation (Schulman et al. 2016). Coefficients are the paper's
+for continuous actions: Tables 1 and 3, and no entropy bonus (section 6.1). Advantages are standardised within each minibatch,
+which the paper leaves out and its code does.
 """
 
 import jax

@@ -2,6 +2,7 @@
 
 import json
 from dataclasses import replace
+from pathlib import Path
 
 import jax
 import numpy as np
@@ -171,6 +172,38 @@ def test_an_interrupted_run_goes_on_from_its_last_evaluation_and_a_finished_one_
     assert again == json.loads(before)
     with pytest.raises(ValueError, match="its run has seeds"):
         finetune_seeds(replace(recipe, seeds=1), folder, Interrupting(1), resume=True)
+
+
+PPO = replace(ONLINE, method="ppo", bridge="direct", bridge_settings={}, block=40, utd=2, batch_size=15)
+
+
+def test_a_seed_among_others_rolls_out_and_learns_what_it_would_alone(data, pretrained, tmp_path):
+    with progress_bar() as progress:
+        alone_recipe = finetune_recipe(data, pretrained / "seed_4", seed=4, seeds=1, online=PPO)
+        finetune_stage(replace(alone_recipe, data=None), tmp_path / "alone", progress, in_process=True)
+    recipe, folder = finetune_recipe(data, pretrained, online=PPO), tmp_path / "both"
+    with pytest.raises(Cut):
+        finetune_seeds(recipe, folder, Interrupting(90))
+    assert saved(folder)["phase_env_steps"] == 50  # ten steps into the second rollout
+    assert saved(folder)["phase_updates"] == 2 * 3
+    result = finetune_seeds(recipe, folder, Interrupting(10**9), resume=True)
+    assert result["env_steps"] == [0, 50, 100, 150]
+    assert result["diagnostics"] == {}  # they are about critics
+    whole = finetune_seeds(recipe, tmp_path / "whole", Interrupting(10**9))
+    assert whole["seeds"] == [3, 4]
+    alone, among = load_policy(tmp_path / "alone")[0], load_policy(tmp_path / "whole" / "seed_4")[0]
+    assert alone.version == among.version == load_policy(folder / "seed_4")[0].version == 60 + 3 * 2 * 3
+    assert_close(alone.params, among.params, 1e-3)
+    before = load_policy(pretrained / "seed_4")[0].params
+    moved = jax.tree.map(lambda a, b: float(np.abs(a - b).max()), alone.params, before)
+    assert max(jax.tree.leaves(moved)) > 3e-3
+
+
+def saved(folder: Path) -> dict:
+    checkpoints = Checkpoints(folder / "checkpoint")
+    meta = checkpoints.meta()
+    checkpoints.close()
+    return meta
 
 
 def test_a_folder_of_several_seeds_is_no_run_but_names_one(pretrained, data, tmp_path):
