@@ -84,6 +84,8 @@ def check_phase(phase: Phase, collected: bool = False) -> None:
         raise ValueError(f"{where}: takes {phase.env_steps} environment steps but nothing acts; give it a behaviour")
     if phase.method is None:
         return
+    if phase.method.rollout is not None:
+        check_on_policy(phase)
     for source in phase.shares:
         if source not in ("offline", "online"):
             raise ValueError(f"{where}: its shares name {source!r}; the sources are offline and online")
@@ -113,6 +115,28 @@ def check_phase(phase: Phase, collected: bool = False) -> None:
         if not callable(value) and not (math.isfinite(value) and value >= count and (not count or value == int(value))):
             wanted = "a whole number of 1 or more" if count else "a finite number of 0 or more"
             raise ValueError(f"{where}: coefficient {name} is {value}; give {wanted}")
+
+
+def check_on_policy(phase: Phase) -> None:
+    """Raises `ValueError` where a phase of an on-policy method learns from anything but rollouts of its own policy."""
+    where = f"phase {phase.name!r}"
+    reasons = {
+        "acts otherwise": phase.env_steps and phase.collect != SAMPLE,
+        "draws by priority": phase.replay == "balanced",
+        "draws from a data set": set(phase.shares) != {"online"},
+        "takes no steps": not phase.env_steps,
+    }
+    found = next((reason for reason, holds in reasons.items() if holds), None)
+    if found is not None:
+        raise ValueError(
+            f"{where}: its method learns on-policy, only from what its own policy has just done, and this phase {found}; "
+            "choose another bridge or online method"
+        )
+    if not phase.batch_size <= phase.rollout <= phase.env_steps:
+        raise ValueError(
+            f"{where}: a rollout of {phase.rollout} steps does not hold a minibatch of {phase.batch_size}, or does not fit the "
+            f"phase's {phase.env_steps} steps; give a block between the two"
+        )
 
 
 def check_method(method: Method, where: str = "method") -> None:

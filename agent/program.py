@@ -7,8 +7,9 @@ import jax
 from agent.adopt import adopt, with_std
 from agent.replay.balanced import draw_balanced, first_priorities, prioritised
 from agent.replay.mixture import Sources, draw
+from agent.replay.rollout import minibatch, newest, orders
 from agent.types import Batch, Method, Metrics, Nets, Phase, State, View, at_step
-from agent.update import train
+from agent.update import named_key, train
 
 UNTRAINED_STD = 0.1  # given to a policy that was deterministic, where it is sampled from now on
 
@@ -50,7 +51,12 @@ def begin(
 
 
 def program(nets: Nets, phase: Phase, method: Method) -> Callable[..., tuple[State, Metrics]]:
-    """`(state, sources, first step of the phase, steps) -> (state, metrics)`: see `agent.update.train`; not compiled yet."""
+    """`(state, sources, first step of the phase, steps) -> (state, metrics)`: see `agent.update.train`; not compiled yet.
+
+    Of a phase with rollouts, a step is a minibatch, and the first step is the environment step that the rollout began at.
+    """
+    if phase.rollout:
+        return _of_rollouts(nets, phase, method)
     coef = {**method.coef, **phase.coef}
     balanced, count = phase.replay == "balanced", phase.minibatches_per_step
 
@@ -64,5 +70,25 @@ def program(nets: Nets, phase: Phase, method: Method) -> Callable[..., tuple[Sta
             return prioritised(View(nets, state, at_step(coef, start + i)), batches) if balanced else state
 
         return train(nets, method, state, batches, lambda i: at_step(coef, start + i), steps, after)
+
+    return run
+
+
+def _of_rollouts(nets: Nets, phase: Phase, method: Method) -> Callable[..., tuple[State, Metrics]]:
+    """`program` of an on-policy method: one rollout, the newest rows of the replay, in so many minibatches."""
+    assert method.rollout is not None
+    prepare, values = method.rollout, {**method.coef, **phase.coef}
+
+    def run(state: State, sources: Sources, start: jax.Array, steps: jax.Array) -> tuple[State, Metrics]:
+        columns, place = sources["online"]
+        assert place is not None
+        coef = at_step(values, start)
+        rollout = prepare(View(nets, state, coef), newest(columns, place, phase.rollout))
+        order = orders(named_key(state, "rollout"), phase.rollout, phase.utd)
+
+        def batches(state: State, key: jax.Array, i: jax.Array) -> Batch:
+            return minibatch(rollout, order, i, phase.batch_size)
+
+        return train(nets, method, state, batches, lambda i: coef, steps)
 
     return run

@@ -247,6 +247,7 @@ class Method:
         networks: fields of `Networks` that the method is made for, in place of the run's.
         cools: coefficients that fall linearly over an online phase, to this share of themselves.
         rollout: of an on-policy method, `(view, rollout (R,) in order) -> the same rows with on_policy`; None of the others.
+            A bridge may wrap it to change advantages.
         not_offline, not_online: why it cannot be used there; empty where it can.
     """
 
@@ -324,7 +325,7 @@ class Phase:
         method: what is learned, or None for a phase that only collects.
         env_steps: environment steps to take; 0 for an offline phase.
         updates: minibatches of an offline phase; an online phase has `env_steps * utd`.
-        utd: minibatches per environment step.
+        utd: minibatches per environment step; with a rollout, passes over it.
         batch_size: transitions in a minibatch.
         collect: the behaviour that acts, or None where nothing acts.
         shares: fraction of each batch by replay source (`offline`, `online`), constants or functions of the phase's
@@ -337,7 +338,8 @@ class Phase:
         enter: functions applied to the state once, after all that.
         optimizer: keep the moments of groups whose optimiser is the same, or reset all.
         before_updates: minibatches of what the method learns first, where no phase before has; 0: as many as `updates`.
-        rollout: environment steps that an on-policy method learns from together, `utd` times over, in minibatches.
+        rollout: environment steps that an on-policy method learns from together, `utd` times over, in minibatches; 0 for other
+            methods. What is left at the phase's end, and is no whole rollout, is not learned from.
         renews: groups that become a copy of another, `{"reference": "actor"}`: whenever an evaluation was the run's best so
             far, or every `renew_every` environment steps where that is not 0.
         policy: what acts and is evaluated, made of a behaviour of the actor alone.
@@ -369,12 +371,22 @@ class Phase:
         """Minibatches the phase trains on in all."""
         if self.method is None:
             return 0
+        if self.rollout:
+            return self.env_steps // self.rollout * self.minibatches_of(self.rollout)
         return self.updates if not self.env_steps else self.env_steps * self.utd
+
+    def minibatches_of(self, rows: int) -> int:
+        """Minibatches that a rollout of so many rows is learned from in, `utd` times over."""
+        return self.utd * -(-rows // self.batch_size)
+
+    def portion(self, waiting: int, env_steps: int) -> int:
+        """How many of `waiting` environment steps to take after `env_steps` of the phase: none past the end of a rollout."""
+        return min(waiting, self.rollout - env_steps % self.rollout) if self.rollout else waiting
 
     @property
     def minibatches_per_step(self) -> int:
-        """U: of an environment step; 1 in a phase without any, whose steps are its updates."""
-        return self.utd if self.env_steps else 1
+        """U: of a step of the program: an environment step, or a minibatch in a phase without any and in one with rollouts."""
+        return self.utd if self.env_steps and not self.rollout else 1
 
 
 Bridge = Callable[[Phase, Phase], tuple[Phase, ...]]

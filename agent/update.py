@@ -65,7 +65,7 @@ def train(
     """
 
     def step(i: jax.Array, state: State) -> tuple[State, Metrics]:
-        batches = draw(state, _key(state, "draw"), i)
+        batches = draw(state, named_key(state, "draw"), i)
         state, metrics = update(nets, method, state, batches, coef(i))
         return after(state, batches, i), metrics
 
@@ -81,7 +81,7 @@ def train(
     return state, jax.tree.map(lambda t, c: t / c, total, count)
 
 
-def _key(state: State, name: str) -> jax.Array:
+def named_key(state: State, name: str) -> jax.Array:
     """A key for one named use at this update; a name's letters tell the uses apart."""
     return jax.random.fold_in(jax.random.fold_in(state.key, state.update_count), sum(map(ord, name)))
 
@@ -89,7 +89,7 @@ def _key(state: State, name: str) -> jax.Array:
 def _update_groups(
     nets: Nets, method: Method, losses: Mapping[Groups, Loss], state: State, batch: Batch, coef: Coef
 ) -> tuple[State, Metrics]:
-    keys = jax.random.split(_key(state, "loss"), len(method.losses))
+    keys = jax.random.split(named_key(state, "loss"), len(method.losses))
     order = list(method.losses)
     metrics: Metrics = {}
     for groups, loss in losses.items():

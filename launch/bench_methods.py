@@ -12,7 +12,7 @@ from agent.adopt import first_state, make_nets
 from agent.heads import Networks
 from agent.methods import find_method
 from agent.program import program
-from agent.types import Batch, Nets, Normalizer, Phase
+from agent.types import Batch, Nets, Normalizer, Phase, View
 from agent.update import update
 from launch.bench import ACT, OBS, ROWS, random_replay, seconds
 from launch.population import AXES, stack
@@ -59,12 +59,18 @@ def _start(nets: Nets, name: str, seed: int) -> Any:
     return first_state(nets, find_method(name), normalizer, jax.random.key(seed))
 
 
+def _prepared(nets: Nets, name: str, replay: Batch) -> Batch:
+    """The replay as the method learns from it: an on-policy one prepares its rollouts once, for many updates."""
+    method = find_method(name)
+    return replay if method.rollout is None else method.rollout(View(nets, _start(nets, name, 0), method.coef), replay)
+
+
 def _program(nets: Nets, name: str, count: int, replay: Batch) -> Callable[[int], Any]:
     """A compiled program of all seeds that has run once."""
     phase = Phase("bench", find_method(name), updates=1, batch_size=BATCH, shares={"offline": 1.0})
     assert phase.method is not None
     states = stack([_start(nets, name, seed) for seed in range(count)])
-    sources = {"offline": (replay, jnp.int32(ROWS))}
+    sources = {"offline": (_prepared(nets, name, replay), jnp.int32(ROWS))}
     every = jax.vmap(program(nets, phase, phase.method), in_axes=(AXES, None, None, None), out_axes=(AXES, 0))
     compiled = jax.jit(every)
     jax.block_until_ready(compiled(states, sources, jnp.int32(0), 1))
@@ -74,7 +80,7 @@ def _program(nets: Nets, name: str, count: int, replay: Batch) -> Callable[[int]
 def _flops(nets: Nets, name: str, replay: Batch) -> float:
     """Of one update of one minibatch, as the compiler counts them."""
     method = find_method(name)
-    batch = jax.tree.map(lambda x: x[None, :BATCH], replay)
+    batch = jax.tree.map(lambda x: x[None, :BATCH], _prepared(nets, name, replay))
     lowered = jax.jit(lambda state: update(nets, method, state, batch, method.coef)).lower(_start(nets, name, 0))
     cost: Any = lowered.compile().cost_analysis()
     return float(cost["flops"])

@@ -105,6 +105,8 @@ def online_plan(online: Online, offline: Phase | None = None) -> tuple[Phase, ..
     method = find_method(online.method)
     if method.not_online:
         raise ValueError(f"--online.method {online.method}: {method.not_online}; choose another method")
+    if method.rollout is not None:
+        _check_rollouts(online)
     phase = Phase(
         "online",
         method,
@@ -114,6 +116,7 @@ def online_plan(online: Online, offline: Phase | None = None) -> tuple[Phase, ..
         collect=exploration(method),
         coef={**_cooling(method, online), **{k: v for k, v in online.coef.items() if k not in method.cools}},
         before_updates=online.before_updates,
+        rollout=0 if method.rollout is None else online.block,
     )
     return plan(offline or pretrained(online), bridge_of(online), phase)
 
@@ -133,6 +136,20 @@ def bridge_of(online: Online) -> Any:
 def _cooling(method: Method, online: Online) -> dict[str, Scheduled]:
     start = {**method.coef, **online.coef}
     return {name: linear(start[name], share * start[name], online.env_steps) for name, share in method.cools.items()}
+
+
+def _check_rollouts(online: Online) -> None:
+    """Raises `ValueError` where an on-policy method would not find the whole of a rollout, or not of its own policy."""
+    where = f"--online.method {online.method}: it learns on-policy"
+    if online.pace == "free":
+        raise ValueError(f"{where}, and running free, actors act with older policies; leave out --online.pace free")
+    if online.replay == "host":
+        raise ValueError(f"{where}, from rollouts that are put in order on the device; leave out --online.replay host")
+    if online.replay_capacity < online.block:
+        raise ValueError(
+            f"{where}, from rollouts of {online.block} steps, and the replay holds {online.replay_capacity}; "
+            "give a larger --online.replay-capacity or a smaller --online.block"
+        )
 
 
 def fine_tuning_phases(online: Online) -> tuple[Phase, ...]:

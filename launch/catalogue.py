@@ -16,6 +16,9 @@ from sim.d4rl import D4RLTask
 
 # Bridges are asked what they need with an online method that has all that a bridge may change.
 PROBE = "calql"
+ROLLOUT = (
+    Online().batch_size
+)  # environment steps that an on-policy method is asked with: the fewest that hold a minibatch
 
 
 def methods() -> dict[str, list[dict[str, Any]]]:
@@ -46,6 +49,7 @@ def _method(name: str) -> dict[str, Any]:
         "needs": [
             *(f"a {how} copy of {group}" for group, how in method.targets.items()),
             *(f"{group} as it came" for group in method.frozen),
+            *(["rollouts of its own policy, in lockstep"] if method.rollout else []),
         ],
     }
 
@@ -80,7 +84,7 @@ def _refusals() -> list[dict[str, str]]:
     for bridge in bridge_names():
         for online in method_names():
             try:
-                online_plan(Online(online, bridge=bridge))
+                online_plan(Online(online, bridge=bridge, block=ROLLOUT))
             except ValueError as error:
                 found.append({"bridge": bridge, "online": online, "reason": str(error)})
     return found

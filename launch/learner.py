@@ -10,9 +10,10 @@ from agent.policy import PolicyParams, policy_params
 from agent.program import begin, program
 from agent.replay.balanced import renewed
 from agent.replay.dataset import Dataset
+from agent.replay.journal_info import session_name
 from agent.replay.mixture import Sources, draw_on_host
 from agent.replay.ring import Ring
-from agent.types import Method, Metrics, Nets, Normalizer, Phase, State, Transition, at_step
+from agent.types import SOURCES, Method, Metrics, Nets, Normalizer, Phase, State, Transition, at_step
 
 OFFLINE_BLOCK = 100  # minibatches per program of an offline phase: how often progress is seen
 
@@ -53,6 +54,7 @@ class Learner:
         self.state = empty if state is None else state.replace(key=self._key)
         self._phase = -1
         self.phase_env_steps = self.phase_updates = self.updates = 0
+        self._rollout_at = 0  # insert number of the rollout's first row
         self.enter(0)
 
     @property
@@ -68,6 +70,7 @@ class Learner:
     def enter(self, index: int) -> None:
         """Begins a phase: adopts the state for its method and applies what it does on entry."""
         self._phase, self.phase_env_steps, self.phase_updates = index, 0, 0
+        self._rollout_at = self.ring.inserted
         phase = self.phase
         rows = {"offline": 0 if self._offline is None else len(self._offline.reward), "online": self.ring.capacity}
         self.state, self.method = begin(self.nets, self.phases, index, self.state, self.method, rows)
@@ -107,11 +110,30 @@ class Learner:
     def ingest(self, transitions: Sequence[Transition], env_steps: int) -> None:
         """Puts transitions into the replay, and counts the environment steps taken: more where an operator removed some."""
         before = self.ring.inserted
+        if self.phase.rollout:
+            check_own(transitions)
+            if not self.open_steps:
+                self._rollout_at = before
         self.ring.add(transitions)
         self.phase_env_steps += env_steps
         if self.state.priority:
             written = jnp.asarray(np.arange(before, self.ring.inserted) % self.ring.capacity)
             self.state = self.state.replace(priority=renewed(self.state.priority, written))
+
+    @property
+    def open_steps(self) -> int:
+        """Environment steps of the rollout under way; 0 between two, and where the phase has none."""
+        return self.phase_env_steps % self.phase.rollout if self.phase.rollout else 0
+
+    def reopen(self, transitions: Sequence[Transition]) -> None:
+        """The replay was filled again: its newest rows, which are these, are those of the rollout under way."""
+        check_own(transitions)
+        self._rollout_at = self.ring.inserted - len(transitions)
+
+    def portion(self, waiting: int) -> int:
+        """How many of `waiting` environment steps to ingest before learning: none of the next phase or of the next rollout."""
+        within = waiting if self.is_last_phase else min(waiting, self.remaining)
+        return self.phase.portion(within, self.phase_env_steps)
 
     @property
     def can_learn(self) -> bool:
@@ -120,21 +142,30 @@ class Learner:
 
     @property
     def owed(self) -> int:
-        """Environment steps of this phase whose updates are to be made now; negative where learning is ahead."""
+        """Environment steps of this phase whose updates are to be made now; negative where learning is ahead.
+
+        Of rollouts, those of one that is whole, has rows, and was not learned from.
+        """
         if not self.can_learn:
             return 0
+        if self.phase.rollout:
+            due = self.phase_env_steps <= self.phase.env_steps and not self.open_steps and self._rollout_rows
+            return self.phase.rollout if due else 0
         return min(self.phase_env_steps, self.phase.env_steps) - self.phase_updates // self.phase.utd
 
     def learn(self, steps: int) -> Metrics:
-        """`steps` steps of `utd` minibatches each in one program (`steps` minibatches in an offline phase).
+        """`steps` steps of `utd` minibatches each in one program (`steps` minibatches in an offline phase; a whole rollout).
 
         Returns the metrics on the device; nothing where the phase only collects.
         """
         if self._program is None or steps < 1:
             return {}
-        sources = self._sources(steps)
-        each = self.phase.minibatches_per_step
-        self.state, metrics = self._program(self.state, sources, jnp.int32(self.phase_updates // each), steps)
+        sources, each = self._sources(steps), self.phase.minibatches_per_step
+        start = self.phase_updates // each
+        if self.phase.rollout:
+            start, steps = self.phase_env_steps - steps, self.phase.minibatches_of(self._rollout_rows)
+            self._rollout_at = self.ring.inserted  # it is learned from once
+        self.state, metrics = self._program(self.state, sources, jnp.int32(start), steps)
         minibatches = steps * each
         self.updates += minibatches
         self.phase_updates += minibatches
@@ -148,12 +179,19 @@ class Learner:
         params, normalizer = jax.tree.map(jnp.copy, (now.params, now.normalizer))
         return now.replace(params=params, normalizer=normalizer)
 
+    @property
+    def _rollout_rows(self) -> int:
+        return self.ring.inserted - self._rollout_at
+
     def _sources(self, steps: int) -> Sources:
         sources = {}
         for name in self.phase.shares:
             if name == "offline":
                 assert self._offline is not None
                 sources[name] = (self._offline, jnp.int32(len(self._offline.reward)))
+            elif self.phase.rollout:
+                place = (self.ring.inserted % self.ring.capacity, self._rollout_rows)
+                sources[name] = (self.ring.columns, jnp.array(place, jnp.int32))
             elif self.ring.on_device:
                 sources[name] = (self.ring.columns, jnp.int32(len(self.ring)))
             else:
@@ -173,3 +211,14 @@ class Learner:
 def fetch(metrics: Metrics) -> dict[str, float]:
     """Metrics as plain numbers."""
     return {name: float(np.asarray(value)) for name, value in metrics.items()}
+
+
+def check_own(transitions: Sequence[Transition]) -> None:
+    """Raises `ValueError` where not all of a rollout's actions were drawn by the policy."""
+    found = next((t for t in transitions if SOURCES[t.source] != "policy"), None)
+    if found is not None:
+        raise ValueError(
+            f"session {session_name(found.session)}: action {found.sequence} is of source {SOURCES[found.source]!r}, and an "
+            "on-policy method compares probabilities of actions that its own policy drew; take that episode out with "
+            "`segue journal discard` and go on with --resume, or choose another online method"
+        )

@@ -108,9 +108,22 @@ class Population:
         every = jax.vmap(train, in_axes=(AXES, columns, None, None, None), out_axes=(AXES, 0))
         return jax.jit(every, donate_argnums=0)
 
+    def portion(self, waiting: int) -> int:
+        """How many of `waiting` environment steps to take before learning, as of a learner."""
+        return self.phase.portion(min(waiting, self.remaining), self.phase_env_steps)
+
     def learn(self, steps: int) -> Metrics:
-        """`steps` steps of `utd` minibatches each, of every seed; returns metrics `(S,)` on the device."""
+        """`steps` steps of `utd` minibatches each, of every seed; of rollouts, one that is whole after them.
+
+        Returns metrics `(S,)` on the device, nothing where a rollout is under way.
+        """
         assert self._program is not None
+        phase, each = self.phase, self.phase.minibatches_per_step
+        start = self.phase_updates // each
+        if phase.rollout:
+            if self.phase_env_steps % phase.rollout:
+                return {}
+            start, steps = self.phase_env_steps - phase.rollout, phase.minibatches_of(phase.rollout)
         filled, sizes = {}, {}
         for name in self.phase.shares:
             if name == "offline":
@@ -118,9 +131,10 @@ class Population:
                 filled[name], sizes[name] = self._offline, jnp.int32(len(self._offline.reward))
             else:
                 assert self.rings is not None
-                filled[name], sizes[name] = self.rings.columns, jnp.int32(len(self.rings))
-        each = self.phase.minibatches_per_step
-        self.state, metrics = self._program(self.state, filled, sizes, jnp.int32(self.phase_updates // each), steps)
+                place = (self.rings.inserted % self.rings.capacity, phase.rollout)
+                size = jnp.array(place, jnp.int32) if phase.rollout else jnp.int32(len(self.rings))
+                filled[name], sizes[name] = self.rings.columns, size
+        self.state, metrics = self._program(self.state, filled, sizes, jnp.int32(start), steps)
         self.phase_updates += steps * each
         return metrics
 

@@ -7,6 +7,9 @@ from typing import Any
 from launch.build import learning_with
 from launch.recipes import Evaluation, Learning, Offline, Online
 
+# Schulman et al. 2017, Table 3, where a preset says nothing else: a rollout of 2,048 steps, 10 passes, minibatches of 64.
+PPO: Mapping[str, Any] = {"block": 2_048, "utd": 10, "batch_size": 64}
+
 
 @dataclass(frozen=True)
 class Preset:
@@ -23,6 +26,7 @@ class Preset:
         bridges: settings by bridge, where they are not the bridge's own.
         networks: fields of the networks by offline method, where they are not `learning`'s.
         offline_of: numbers of pre-training by offline method, where they are not `offline`'s.
+        online_of: fields of `online` by online method, where they are not the same for all.
     """
 
     name: str
@@ -36,6 +40,7 @@ class Preset:
     bridges: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
     networks: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     offline_of: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    online_of: Mapping[str, Mapping[str, Any]] = field(default_factory=lambda: {"ppo": PPO})
 
     def offline_with(self, method: str) -> Offline:
         """Pre-training with a method, of the preset's size."""
@@ -50,6 +55,5 @@ class Preset:
     def online_with(self, method: str, bridge: str) -> Online:
         """Fine-tuning with a method behind a bridge, of the preset's size."""
         settings = dict(self.bridges.get(bridge, {}))
-        return replace(
-            self.online, method=method, coef=dict(self.coef.get(method, {})), bridge=bridge, bridge_settings=settings
-        )
+        coef, numbers = dict(self.coef.get(method, {})), self.online_of.get(method, {})
+        return replace(self.online, method=method, coef=coef, bridge=bridge, bridge_settings=settings, **numbers)

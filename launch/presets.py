@@ -7,6 +7,9 @@ from launch.preset import Preset
 from launch.recipes import Evaluation, Learning, Offline, Online
 from launch.rehearse import QUICK
 
+# A dozen episodes or so: with a paper's 2,048 steps, few rollouts fit into runs this short.
+SHORT_ROLLOUTS = {"block": 500, "utd": 10, "batch_size": 125}
+
 # A point in the plane: an evaluation of all seeds takes a second, a run of five seeds a few minutes.
 PASSAGE = Preset(
     "segue/passage",
@@ -36,6 +39,7 @@ PASSAGE = Preset(
     networks={"cql_ensemble": {"actors": 2, "critics": 4}},
     # Muon's steps have the norm of its rate: a fiftieth of the paper's updates wants more of it.
     offline_of={"smac": {"updates": 10_000, "before_updates": 5_000, "rate": 10.0}},
+    online_of={"ppo": SHORT_ROLLOUTS},
 )
 # The quick rehearsal's numbers.
 PEG = Preset(
@@ -55,6 +59,7 @@ PEG = Preset(
         "jump_start": {"steps": 1_500, "gamma": 0.95},
         "scratch": {"steps": 500},
     },
+    online_of={"ppo": SHORT_ROLLOUTS},
 )
 DOOR = Preset(
     "segue/door",

@@ -104,11 +104,12 @@ class Online:
         bridge: how offline meets online.
         bridge_settings: the bridge's own numbers, such as `steps` of `warm_up`.
         env_steps: in all, warm-up included.
-        utd: minibatches per environment step.
+        utd: minibatches per environment step; of an on-policy method, passes over each rollout.
         batch_size: transitions in each minibatch.
         replay_capacity: transitions kept.
         replay: where the replay lives: `device` is faster, `host` holds more.
-        block: environment steps between two rounds of updates, at most; an episode's end makes a round shorter.
+        block: environment steps between two rounds of updates, at most; an episode's end makes a round shorter. Of an on-policy
+            method, the length of a rollout, whatever ends in it.
         pace: `lockstep` is exact and reproducible, with one actor; `free` lets learner and actors run beside each other.
         tolerance: minibatches by which learning may be ahead of acting, or behind it, while running free.
         stop_score: end the run at the first evaluation whose mean normalised score, acting as the headline does, is as high.

@@ -67,7 +67,7 @@ class Run:
         while self._crew.env_steps < self._total:
             now = self._crew.env_steps
             most = min(self._recipe.online.block, self._capacity)
-            count = min(most, population.remaining, every - now % every)
+            count = population.portion(min(most, every - now % every))
             self._crew.perform(count)
             if population.phase.method is not None:
                 population.learn(count)

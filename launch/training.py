@@ -4,6 +4,7 @@ There is one way in. Entries are read from the journal whether an actor appended
 restarts, so a run that is taken up again does with the rest of its journal what it would have done when it arrived.
 """
 
+from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -115,10 +116,14 @@ class Training:
             self.save(finished=False)
 
     def refresh_tombstones(self) -> bool:
-        """Fills the replay again where an operator removed an episode or put one back; whether that was so."""
-        if self._pending or not self._tombstones.refresh():
+        """Fills the replay again where an operator removed an episode or put one back; whether that was so.
+
+        Between two blocks; but a block that is a rollout is long, and nothing is learned within it.
+        """
+        if (self._pending and not self.learner.phase.rollout) or not self._tombstones.refresh():
             return False
-        self._refill(self._taken)
+        self._absorb()
+        self._refill(self._taken, self.ledger.env_steps)
         return True
 
     def close(self) -> None:
@@ -156,8 +161,13 @@ class Training:
             self._taken.pop()
         self._taken.append((entry.session, entry.next))
         if isinstance(entry.event, Step):
-            self._pending.append((entry.event.transition, not self._is_removed(entry)))
+            self._pending.append((entry.event.transition, self._is_learned_from(entry)))
         return episode
+
+    def _is_learned_from(self, entry: Entry) -> bool:
+        """Not what an operator removed; and for a rollout, not what an earlier session delivers late."""
+        late = self.learner.phase.rollout and entry.session != self.ledger.current
+        return not late and not self._is_removed(entry)
 
     def _is_removed(self, entry: Entry) -> bool:
         return (entry.session, self.ledger.sessions[entry.session].episodes - 1) in self._tombstones
@@ -166,7 +176,7 @@ class Training:
         """Puts what is pending into the replay, phase by phase, and in lockstep learns from it."""
         learner = self.learner
         while self._pending:
-            count = len(self._pending) if learner.is_last_phase else min(len(self._pending), learner.remaining)
+            count = learner.portion(len(self._pending))
             now, self._pending = self._pending[:count], self._pending[count:]
             learner.ingest([t for t, kept in now if kept], len(now))
             due = learner.owed if not self.free or learner.remaining <= 0 else 0
@@ -196,7 +206,7 @@ class Training:
                 break
             learner.enter_next()
             self.publication += 1
-        self._order, self._block = None, min(self.recipe.online.block, max(learner.remaining, 0))
+        self._order, self._block = None, min(learner.portion(self.recipe.online.block), max(learner.remaining, 0))
 
     @property
     def _complete(self) -> bool:
@@ -264,10 +274,21 @@ class Training:
         state = self.checkpoints.arrays({"state": self.learner.state})["state"]
         self.learner.restore(state, meta)
         self.publication = meta["publication"]
-        self._refill([(session, until) for session, until in meta["taken"]])
+        self._refill([(session, until) for session, until in meta["taken"]], meta["env_steps"])
 
-    def _refill(self, taken: Sequence[tuple[int, int]]) -> None:
-        """Fills replay and ledger from the journal, in the order in which it was taken, without what an operator removed."""
+    def _refill(self, taken: Sequence[tuple[int, int]], env_steps: int) -> None:
+        """Fills replay and ledger from the journal, in the order in which it was taken, without what an operator removed.
+
+        Args:
+            env_steps: as many were taken; the journal may have lost the last.
+        """
+        newest: deque[tuple[Transition, bool]] = deque(maxlen=self.learner.open_steps)
+
+        def add() -> None:
+            newest.extend(self._pending)
+            self.learner.ring.add([t for t, kept in self._pending if kept])
+            self._pending = []
+
         ring, self.ledger, self._taken = self.learner.ring, Ledger(), []
         ring.begin_at(0)
         self._reader.close()
@@ -275,10 +296,12 @@ class Training:
         for session, until in taken:
             while entries := self._reader.read(READ_AT_ONCE, {session: until}, [session]):
                 for entry in entries:
-                    self._note(entry, self._add_pending)
+                    self._note(entry, add)
                 if len(self._pending) >= READ_AT_ONCE:
-                    self._add_pending()
-        self._add_pending()
+                    add()
+        add()
+        lost = env_steps - self.ledger.env_steps
+        self.learner.reopen([t for t, kept in list(newest)[lost:] if kept])
         for session, until in dict(taken).items():
             there = self._reader.positions.get(session, 0)
             if not there:
@@ -291,10 +314,6 @@ class Training:
                     f"session {session_name(session)} ends at record {there}, the checkpoint has learned from {until}"
                 )
                 console.print(f"[yellow]journal {self.journal.folder}: {short}; going on without them[/yellow]")
-
-    def _add_pending(self) -> None:
-        self.learner.ring.add([t for t, kept in self._pending if kept])
-        self._pending = []
 
 
 def meta_of(recipe: Any, method: str, state: State, numbers: Mapping[str, Any]) -> dict[str, Any]:

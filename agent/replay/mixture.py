@@ -10,8 +10,8 @@ from agent.replay.ring import Ring
 from agent.types import Batch, Scheduled, at_step
 
 Sources = Mapping[str, tuple[Batch, jax.Array | None]]
-"""By name: the columns, and how many of their rows are filled, `()` int32; or minibatches that the host has already drawn,
-`(steps, U, count, ...)`, and None."""
+"""By name: the columns, and how many of their rows are filled, `()` int32, or for a rollout its place, `(2,)`, see
+`agent.replay.rollout.newest`; or minibatches that the host has already drawn, `(steps, U, count, ...)`, and None."""
 
 
 def split(shares: Mapping[str, float], batch_size: int) -> dict[str, int]:

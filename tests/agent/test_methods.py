@@ -41,7 +41,10 @@ QUICK = {"xla_backend_optimization_level": 0}  # a program that runs three times
 
 @pytest.mark.parametrize("name", method_names())
 def test_one_update_moves_the_method_s_groups_and_nothing_else(name):
-    method, rows = find_method(name), stacked([random_batch(0, 4)])
+    method, rows = find_method(name), random_batch(0, 4)
+    if method.rollout is not None:
+        rows = method.rollout(View(NETS, EVERYTHING, method.coef), rows)
+    rows = stacked([rows])
     first = adopt(NETS, method, EVERYTHING, None).replace(
         params=EVERYTHING.params
     )  # with groups that are none of its own
@@ -64,7 +67,11 @@ def test_a_method_s_table_is_complete(name):
     method = find_method(name)
     module = importlib.import_module(f"agent.methods.{name}")
     assert module.__doc__.splitlines()[0].rstrip().endswith((".", ":"))
-    check_phase(Phase("offline", method, updates=1, shares={"offline": 1.0}))
+    if method.rollout is None:
+        check_phase(Phase("offline", method, updates=1, shares={"offline": 1.0}))
+    else:
+        assert method.not_offline
+        check_phase(Phase("online", method, env_steps=4, batch_size=2, collect=exploration(method), rollout=3))
     for reason in (method.not_offline, method.not_online):
         # It ends a message: "--offline.method so2: REASON; choose another method".
         assert not reason or (len(reason.split()) > 4 and reason[-1].isalpha())

@@ -11,7 +11,7 @@ from agent.bridges import bridge_names, find_bridge
 from agent.methods import find_method, method_names
 from launch import show
 from launch.build import offline_phase, online_plan
-from launch.catalogue import methods
+from launch.catalogue import ROLLOUT, methods
 from launch.presets import PRESETS
 from launch.recipes import Offline, Online
 
@@ -49,7 +49,10 @@ def test_every_method_says_what_it_is(listed):
 @pytest.mark.parametrize("name", method_names())
 def test_where_a_method_can_be_used_is_where_building_takes_it(listed, name):
     row = by_name(listed["methods"])[name]
-    builds = {"offline": lambda: offline_phase(Offline(name)), "online": lambda: online_plan(Online(name))}
+    builds = {
+        "offline": lambda: offline_phase(Offline(name)),
+        "online": lambda: online_plan(Online(name, block=ROLLOUT)),
+    }
     for where, build in builds.items():
         if row[where] is True:
             build()
@@ -68,6 +71,7 @@ def test_what_some_methods_say(listed):
     assert (acts["sac"], acts["iql"]) == ("samples", "samples")
     assert (acts["td3"], acts["td3bc"]) == ("its mode with noise", "its mode with noise")
     assert rows["bc"]["needs"] == []
+    assert rows["ppo"]["needs"] == ["rollouts of its own policy, in lockstep"]
     assert rows["calql"]["needs"] == ["a moving copy of critic"]
     assert rows["td3"]["needs"] == ["a moving copy of critic", "a moving copy of actor"]
 
@@ -105,9 +109,15 @@ def test_what_is_refused_is_listed_and_nothing_else(listed, bridge):
     for online in method_names():
         if online in reasons:
             with pytest.raises(ValueError, match=f"^{re.escape(reasons[online])}$"):
-                online_plan(Online(online, bridge=bridge))
+                online_plan(Online(online, bridge=bridge, block=ROLLOUT))
         else:
-            assert online_plan(Online(online, bridge=bridge))[-1].method is not None
+            assert online_plan(Online(online, bridge=bridge, block=ROLLOUT))[-1].method is not None
+
+
+def test_an_on_policy_method_takes_only_bridges_without_stored_data(listed):
+    reasons = {row["bridge"]: row["reason"] for row in listed["refusals"] if row["online"] == "ppo"}
+    assert set(bridge_names()) - set(reasons) == {"direct", "warm_up", "scratch"}
+    assert all("learns on-policy" in reason for reason in reasons.values()), reasons
 
 
 def test_no_refusal_is_listed_twice(listed):
@@ -126,7 +136,12 @@ def test_a_bridge_that_refuses_a_method_is_heard(monkeypatch):
 
     monkeypatch.setattr(warm_up.Bridge, "__call__", refuse)
     found = [row for row in methods()["refusals"] if row["reason"].startswith("bridge 'warm_up'")]
-    assert {(row["bridge"], row["online"]) for row in found} == {("warm_up", "iql"), ("anneal", "iql")}
+    assert {(row["bridge"], row["online"]) for row in found} == {
+        ("warm_up", "iql"),
+        ("anneal", "iql"),
+        ("warm_up", "ppo"),
+        ("anneal", "ppo"),
+    }
 
 
 def test_presets_are_listed_with_tasks_and_source(listed):

@@ -173,6 +173,44 @@ def test_an_interrupted_run_goes_on_from_its_last_evaluation_and_a_finished_one_
         finetune_seeds(replace(recipe, seeds=1), folder, Interrupting(1), resume=True)
 
 
+PPO = replace(ONLINE, method="ppo", bridge="direct", bridge_settings={}, block=40, utd=2, batch_size=15)
+
+
+def test_a_seed_among_others_rolls_out_and_learns_what_it_would_alone(data, pretrained, tmp_path):
+    with progress_bar() as progress:
+        alone_recipe = finetune_recipe(data, pretrained / "seed_4", seed=4, seeds=1, online=PPO)
+        finetune_stage(replace(alone_recipe, data=None), tmp_path / "alone", progress, in_process=True)
+        result = finetune_seeds(finetune_recipe(data, pretrained, online=PPO), tmp_path / "both", progress)
+    assert result["diagnostics"] == {}  # they are about critics
+    alone, among = load_policy(tmp_path / "alone")[0], load_policy(tmp_path / "both" / "seed_4")[0]
+    assert alone.version == among.version == 60 + 3 * 2 * 3  # three rollouts, two passes of three minibatches
+    assert_close(alone.params, among.params, 1e-3)
+    before = load_policy(pretrained / "seed_4")[0].params
+    moved = jax.tree.map(lambda a, b: float(np.abs(a - b).max()), alone.params, before)
+    assert max(jax.tree.leaves(moved)) > 3e-3
+
+
+def test_seeds_that_are_interrupted_within_a_rollout_go_on_with_it(data, pretrained, tmp_path, monkeypatch):
+    """Nothing is computed: what learning is given is looked at."""
+    given = []
+
+    def compiled(population, phase, method):
+        def run(state, filled, sizes, start, steps):
+            given.append((int(start), *sizes["online"].tolist(), steps))
+            return state, {}
+
+        return run
+
+    monkeypatch.setattr(Population, "_compile", compiled)
+    online = replace(PPO, replay_capacity=60)
+    recipe, folder = finetune_recipe(data, pretrained, online=online), tmp_path / "run"
+    with pytest.raises(Cut):
+        finetune_seeds(recipe, folder, Interrupting(90))
+    finetune_seeds(recipe, folder, Interrupting(10**9), resume=True)
+    # First step, row of the next insertion, rows, minibatches. The second was begun at 40, saved at 50, and is made again.
+    assert given == [(0, 40, 40, 6), (40, 20, 40, 6), (40, 20, 40, 6), (80, 0, 40, 6)]
+
+
 def test_a_folder_of_several_seeds_is_no_run_but_names_one(pretrained, data, tmp_path):
     with pytest.raises(ValueError, match=r"it holds several seeds; give the folder of one, such as .*seed_3"):
         evaluate_stage(pretrained, 1, "twin", 0)
