@@ -11,11 +11,10 @@ import jax.numpy as jnp
 from agent.adopt import first_state, make_nets
 from agent.heads import Networks
 from agent.methods import find_method
-from agent.program import program
 from agent.types import Batch, Nets, Normalizer, Phase, View
 from agent.update import update
 from launch.bench import ACT, OBS, ROWS, random_replay, seconds
-from launch.population import AXES, stack
+from launch.population import seeds_program, stack
 
 BATCH = 256
 
@@ -70,11 +69,10 @@ def _program(nets: Nets, name: str, count: int, replay: Batch) -> Callable[[int]
     phase = Phase("bench", find_method(name), updates=1, batch_size=BATCH, shares={"offline": 1.0})
     assert phase.method is not None
     states = stack([_start(nets, name, seed) for seed in range(count)])
-    sources = {"offline": (_prepared(nets, name, replay), jnp.int32(ROWS))}
-    every = jax.vmap(program(nets, phase, phase.method), in_axes=(AXES, None, None, None), out_axes=(AXES, 0))
-    compiled = jax.jit(every)
-    jax.block_until_ready(compiled(states, sources, jnp.int32(0), 1))
-    return lambda steps: compiled(states, sources, jnp.int32(0), steps)
+    filled, sizes = {"offline": _prepared(nets, name, replay)}, {"offline": jnp.int32(ROWS)}
+    compiled = jax.jit(seeds_program(nets, phase, phase.method, count))
+    jax.block_until_ready(compiled(states, filled, sizes, jnp.int32(0), 1))
+    return lambda steps: compiled(states, filled, sizes, jnp.int32(0), steps)
 
 
 def _flops(nets: Nets, name: str, replay: Batch) -> float:

@@ -9,16 +9,19 @@ import pytest
 from rich.progress import Progress
 
 from agent.heads import Networks
+from agent.methods import find_method
+from agent.program import program
 from agent.replay.entry import Step
 from agent.replay.journal import JournalReader
 from agent.replay.rings import Rings
+from agent.types import Phase
 from launch.build import networks_of, online_plan
 from launch.checkpoint import Checkpoints
 from launch.compare import combinations, compare_stage
 from launch.finetune import finetune_stage, normalizer_of
 from launch.fleet import make_fleet
 from launch.policies import load_policy
-from launch.population import Crew, Population
+from launch.population import Crew, Population, member, seeds_program, stack
 from launch.recipes import (
     Collect,
     CollectRecipe,
@@ -34,6 +37,7 @@ from launch.runs import progress_bar
 from launch.seeds import finetune_seeds, pretrain_seeds
 from launch.stages import collect_stage, evaluate_stage, load_state, pretrain_stage
 from launch.tasks import find_task
+from tests.agent.tiny import assert_same, random_batch, tiny_nets, tiny_state
 
 TASK = "narrow_passage"
 LEARNING = Learning(Networks((16,), (16,), critics=2), temperature=0.1)
@@ -278,3 +282,17 @@ def test_a_comparison_that_makes_no_sense_is_refused_in_a_sentence(data, changes
     recipe = replace(CompareRecipe(TASK, data), **changes)
     with pytest.raises(ValueError, match=words):
         combinations(recipe)
+
+
+def test_one_seed_is_trained_without_the_axis_of_seeds_and_with_it_all_the_same():
+    """Bit for bit what the plain program makes of the same state, with the axis put back."""
+    nets = tiny_nets()
+    phase = Phase("online", find_method("sac"), env_steps=10, batch_size=4, shares={"offline": 0.5, "online": 0.5})
+    state, rows = tiny_state(nets, phase.method), random_batch(0, 12)
+    columns = {"offline": rows, "online": jax.tree.map(lambda x: x[None], rows)}
+    sizes = {"offline": 12, "online": 9}
+    found, metrics = jax.jit(seeds_program(nets, phase, phase.method, 1))(stack([state]), columns, sizes, 2, 3)
+    sources = {"offline": (rows, 12), "online": (rows, 9)}
+    expected, plain = jax.jit(program(nets, phase, phase.method))(state, sources, 2, 3)
+    assert_same(member(found, 0), expected)
+    assert {name: x.shape for name, x in metrics.items()} == dict.fromkeys(plain, (1,))
