@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from agent.heads import Actor, Critics, DensityRatio, Multiplier, Networks, Value
+from agent.heads import Actor, Critics, DensityRatio, Multiplier, Networks, Value, inverse_softplus
 from agent.optim import Adam, Optimizer
 from agent.types import Method, Nets, Normalizer, State
 from agent.update import optimizer_of
@@ -21,6 +21,7 @@ OPTIMIZERS: Mapping[str, Optimizer] = {
     "temperature": Adam(1e-4),
     "conservatism": Adam(3e-4),
     "density": Adam(3e-4),  # Off2On's public code
+    "multiplier": Adam(5e-5),  # OCR-CFT's public code
 }
 TWINS = ("critic", "value", "conservatism")  # what is learned about values, and may be there twice: as `critic_on` too
 
@@ -48,19 +49,23 @@ def make_nets(
     modules = {
         "actor": Actor(action_dim, networks),
         "prior": Actor(action_dim, networks),  # a policy that is kept as it was
+        "reference": Actor(action_dim, networks),  # a policy that another is kept near
         "critic": Critics(networks.critics, networks),
         "value": Value(networks),
         "temperature": Multiplier(temperature),
         "conservatism": Multiplier(1.0),  # CQL's Lagrange multiplier
+        "multiplier": Multiplier(1.0),  # of a constraint on the policy
         "density": DensityRatio(networks),
     }
     arguments = {
         "actor": (obs,),
         "prior": (obs,),
+        "reference": (obs,),
         "critic": (obs, action),
         "value": (obs,),
         "temperature": (),
         "conservatism": (),
+        "multiplier": (),
         "density": (obs, action),
     }
     optimizers = {**OPTIMIZERS, **(optimizer or {})}
@@ -89,6 +94,12 @@ def with_std(state: State, std: float) -> State:
     else:
         actor["log_std"] = jnp.full_like(raw, math.log(std))
     return state.replace(params={**state.params, "actor": actor})
+
+
+def with_multiplier(state: State, group: str, value: float) -> State:
+    """The state with a `Multiplier` set to a number."""
+    raw = jnp.full_like(state.params[group]["raw"], inverse_softplus(value))
+    return state.replace(params={**state.params, group: {"raw": raw}})
 
 
 def first_state(nets: Nets, method: Method, normalizer: Normalizer, key: jax.Array) -> State:
