@@ -30,25 +30,30 @@ def log_prob(policy: TanhNormal, action: jax.Array) -> jax.Array:
 def align_law(params: Params, view: View, batch: Batch, key: jax.Array) -> tuple[jax.Array, Metrics]:
     """Of a policy that is sampled (Eq. 12, 13): `Q'(s,a) = Q(s,a0) - temperature * (log pi_ref(a0|s) - log pi_ref(a|s))`.
 
-    a0 is the reference's mode and a is drawn from the policy that learns.
+    a0 is the reference's mode and a is drawn from the policy that learns. The squashed density is highest a little further
+    out than at a0: there Q' is Q(s,a0), so that no action is better than a0.
     """
     policy = reference(view, batch.obs)
     best, action = policy.mode(), view.pi(batch.obs).sample(key)[0]
-    drop = view.temperature() * (log_prob(policy, best) - log_prob(policy, action))
-    return _align(params, view, batch, best, action, lambda q: q - drop[None, :])
+    drop = view.temperature() * jnp.maximum(log_prob(policy, best) - log_prob(policy, action), 0.0)
+    return _align(params, view, batch, best, action[None], lambda q: q - drop[None, None, :])
 
 
 def align_mode(params: Params, view: View, batch: Batch, key: jax.Array) -> tuple[jax.Array, Metrics]:
     """Of a deterministic policy (Eq. 15, 16, 44): `Q'(s,a) = Q(s,a0) / (1 + k * d^2)`, times that where Q is negative.
 
     a is the learning policy's mode with the noise of the method's targets; d is the distance of a and a0 over `sqrt(A)`, at
-    most that noise's std (Eq. 15 prints `max`, where text and public code limit it from above).
+    most that noise's std (Eq. 15 prints `max`, where text and public code limit it from above). Beside it there is a uniform
+    action, which the paper has not: the noise reaches no further than its clip, and beyond it Q may stay higher.
     """
+    policy_key, uniform_key = jax.random.split(key)
     best, noise = reference(view, batch.obs).mode(), view.coef["target_noise"]
-    action = perturbed(view.pi(batch.obs).mode(), key, noise, view.coef["noise_clip"])
-    distance = jnp.minimum(jnp.mean((action - best) ** 2, axis=-1), noise**2)
-    slope = (1.0 + view.coef["k"] * distance)[None, :]
-    return _align(params, view, batch, best, action, lambda q: jnp.where(q > 0, q / slope, q * slope))
+    action = perturbed(view.pi(batch.obs).mode(), policy_key, noise, view.coef["noise_clip"])
+    uniform = jax.random.uniform(uniform_key, best.shape, minval=-1.0, maxval=1.0)
+    actions = jnp.stack([action, uniform])
+    distance = jnp.minimum(jnp.mean((actions - best[None]) ** 2, axis=-1), noise**2)
+    slope = (1.0 + view.coef["k"] * distance)[None]
+    return _align(params, view, batch, best, actions, lambda q: jnp.where(q > 0, q / slope, q * slope))
 
 
 def fit_returns(params: Params, view: View, batch: Batch, key: jax.Array) -> tuple[jax.Array, Metrics]:
@@ -63,16 +68,20 @@ def _align(
     view: View,
     batch: Batch,
     best: jax.Array,
-    action: jax.Array,
+    actions: jax.Array,
     bound: Callable[[jax.Array], jax.Array],
 ) -> tuple[jax.Array, Metrics]:
-    """`(Q(s,a) - min(bound(Q_target(s,a0)), Q_target(s,a)))^2 + (Q(s,a0) - Q_target(s,a0))^2`, mean over members and batch."""
-    actions = jax.lax.stop_gradient(jnp.stack([best, action]))
+    """`(Q(s,a) - min(bound(Q_target(s,a0)), Q_target(s,a)))^2 + (Q(s,a0) - Q_target(s,a0))^2` for actions `(n, B, A)`.
+
+    Each is a mean over members and batch, the first over the n actions too.
+    """
+    every = jax.lax.stop_gradient(jnp.concatenate([best[None], actions]))
     state = view.state
     before = replace(view, state=state.replace(params={**state.params, "critic": state.target["critic"]}))
-    anchor, own = jnp.moveaxis(before.q(batch.obs, actions), 1, 0)
+    held = before.q(batch.obs, every)
+    anchor, own = held[:, :1], held[:, 1:]
     wanted = jnp.minimum(bound(anchor), own)
-    q_best, q = jnp.moveaxis(view.q(batch.obs, actions, params), 1, 0)
-    align, retain = jnp.mean((q - wanted) ** 2), jnp.mean((q_best - anchor) ** 2)
-    metrics = {"align": align, "retain": retain, "q": jnp.mean(q_best), "lowered": jnp.mean(wanted < own)}
+    q = view.q(batch.obs, every, params)
+    align, retain = jnp.mean((q[:, 1:] - wanted) ** 2), jnp.mean((q[:, :1] - anchor) ** 2)
+    metrics = {"align": align, "retain": retain, "q": jnp.mean(q[:, 0]), "lowered": jnp.mean(wanted < own)}
     return align + retain, metrics

@@ -93,6 +93,7 @@ class Bridge:
             method=_alignment(method, self.k),
             updates=self.alignment_updates,
             copies={"reference": "actor"},
+            enter=(with_new_targets,),
         )
         return (
             offline,
