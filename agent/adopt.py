@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from agent.diffusion import Denoiser
-from agent.heads import Actor, Critics, DensityRatio, Multiplier, Networks, Value
+from agent.heads import Actor, Critics, DensityRatio, Multiplier, Networks, Value, inverse_softplus
 from agent.optim import Adam, Optimizer
 from agent.types import Method, Nets, Normalizer, State
 from agent.update import optimizer_of
@@ -26,6 +26,7 @@ OPTIMIZERS: Mapping[str, Optimizer] = {
     "vae": Adam(1e-3),  # SPOT
     "score": Adam(3e-4),  # IDQL's public code
     "alpha": Adam(1e-4),  # SMAC, Table 7
+    "multiplier": Adam(5e-5),  # OCR-CFT's public code
 }
 VAE_WIDTH = 750  # SPOT's, beside critics of 256; no wider than three times the critic's, so that small runs stay small
 TWINS = ("critic", "value", "conservatism")  # what is learned about values, and may be there twice: as `critic_on` too
@@ -54,10 +55,12 @@ def make_nets(
     modules = {
         "actor": Actor(action_dim, networks),
         "prior": Actor(action_dim, networks),  # a policy that is kept as it was
+        "reference": Actor(action_dim, networks),  # a policy that another is kept near
         "critic": Critics(networks.critics, networks),
         "value": Value(networks),
         "temperature": Multiplier(temperature),
         "conservatism": Multiplier(1.0),  # CQL's Lagrange multiplier
+        "multiplier": Multiplier(1.0),  # of a constraint on the policy
         "density": DensityRatio(networks),
         "vae": VAE(action_dim, 2 * action_dim, min(VAE_WIDTH, 3 * max(networks.critic_hidden))),
         "score": Denoiser(networks),
@@ -66,10 +69,12 @@ def make_nets(
     arguments = {
         "actor": (obs,),
         "prior": (obs,),
+        "reference": (obs,),
         "critic": (obs, action),
         "value": (obs,),
         "temperature": (),
         "conservatism": (),
+        "multiplier": (),
         "density": (obs, action),
         "vae": (obs, action, jnp.zeros((1, 2 * action_dim))),
         "score": (obs, action, jnp.zeros(1), jnp.ones(1, jnp.int32)),
@@ -101,6 +106,12 @@ def with_std(state: State, std: float) -> State:
     else:
         actor["log_std"] = jnp.full_like(raw, math.log(std))
     return state.replace(params={**state.params, "actor": actor})
+
+
+def with_multiplier(state: State, group: str, value: float) -> State:
+    """The state with a `Multiplier` set to a number."""
+    raw = jnp.full_like(state.params[group]["raw"], inverse_softplus(value))
+    return state.replace(params={**state.params, group: {"raw": raw}})
 
 
 def first_state(nets: Nets, method: Method, normalizer: Normalizer, key: jax.Array) -> State:

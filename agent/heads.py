@@ -225,5 +225,9 @@ class Multiplier(nn.Module):
 
     @nn.compact
     def __call__(self) -> jax.Array:
-        start = math.log(math.expm1(self.initial))  # the inverse of softplus
-        return jax.nn.softplus(self.param("raw", nn.initializers.constant(start), ()))
+        return jax.nn.softplus(self.param("raw", nn.initializers.constant(inverse_softplus(self.initial)), ()))
+
+
+def inverse_softplus(value: float) -> float:
+    """What softplus turns into a positive `value`."""
+    return math.log(math.expm1(value))

@@ -25,7 +25,7 @@ def plan(offline: Phase, bridge: Callable[[Phase, Phase], tuple[Phase, ...]], on
         collected |= phase.env_steps > 0
     known = {g for p in phases if p.method for g in (*p.method.updated, *p.method.frozen)}
     for phase in phases:
-        for group in (*(phase.collect.groups if phase.collect else ()), *phase.copies.values()):
+        for group in (*(phase.collect.groups if phase.collect else ()), *phase.copies.values(), *phase.renews.values()):
             if group not in known:
                 raise ValueError(
                     f"phase {phase.name!r} acts with group {group!r}, which no method of the plan has; choose another method"

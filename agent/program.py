@@ -8,7 +8,7 @@ from agent.adopt import adopt, with_std
 from agent.replay.balanced import draw_balanced, first_priorities, prioritised
 from agent.replay.mixture import Sources, draw
 from agent.replay.rollout import minibatch, newest, orders
-from agent.types import Batch, Method, Metrics, Nets, Phase, State, View, at_step
+from agent.types import Batch, Method, Metrics, Nets, Params, Phase, State, View, at_step
 from agent.update import named_key, train
 
 UNTRAINED_STD = 0.1  # given to a policy that was deterministic, where it is sampled from now on
@@ -39,8 +39,7 @@ def begin(
     if method is not None:
         before = state.params
         state = adopt(nets, method, state, previous, phase.optimizer == "keep", phase.fresh)
-        copied = {name: jax.tree.map(lambda x: x.copy(), before[source]) for name, source in phase.copies.items()}
-        state = state.replace(params={**state.params, **copied})
+        state = with_copies(state, phase.copies, before)
     if phase.replay == "balanced" and rows:
         state = state.replace(priority=first_priorities(rows))
     elif state.priority:
@@ -48,6 +47,18 @@ def begin(
     for change in phase.enter:
         state = change(state)
     return state, method if method is not None else previous
+
+
+def with_copies(state: State, copies: Mapping[str, str], of: Params | None = None) -> State:
+    """The state with groups that are copies of others, `{copy: source}`: of its own, or of the parameters given."""
+    sources = state.params if of is None else of
+    copied = {name: jax.tree.map(lambda x: x.copy(), sources[source]) for name, source in copies.items()}
+    return state.replace(params={**state.params, **copied})
+
+
+def renewal_due(phase: Phase, before: int, now: int) -> bool:
+    """Whether groups are renewed between two environment steps of a phase that renews at an interval."""
+    return phase.renew_every > 0 and before // phase.renew_every != now // phase.renew_every
 
 
 def program(nets: Nets, phase: Phase, method: Method) -> Callable[..., tuple[State, Metrics]]:

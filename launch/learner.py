@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from agent.policy import PolicyParams, policy_params
-from agent.program import begin, program
+from agent.program import begin, program, renewal_due, with_copies
 from agent.replay.balanced import renewed
 from agent.replay.dataset import Dataset
 from agent.replay.journal_info import session_name
@@ -115,10 +115,20 @@ class Learner:
             if not self.open_steps:
                 self._rollout_at = before
         self.ring.add(transitions)
+        if renewal_due(self.phase, self.phase_env_steps, self.phase_env_steps + env_steps):
+            self._renew()
         self.phase_env_steps += env_steps
         if self.state.priority:
             written = jnp.asarray(np.arange(before, self.ring.inserted) % self.ring.capacity)
             self.state = self.state.replace(priority=renewed(self.state.priority, written))
+
+    def evaluated(self, best: bool) -> None:
+        """An evaluation was made of the policy that there is; `best` of the run so far or not."""
+        if best and not self.phase.renew_every:
+            self._renew()
+
+    def _renew(self) -> None:
+        self.state = with_copies(self.state, self.phase.renews)
 
     @property
     def open_steps(self) -> int:

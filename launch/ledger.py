@@ -1,6 +1,9 @@
 """What a run's journal says about the run: a fold over its entries, the same when they arrive and when they are read again."""
 
+import math
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 from agent.replay.entry import Begin, Entry, Gap, Scores, Step
 from launch.orders import Place
@@ -42,7 +45,9 @@ class Ledger:
         env_steps: in all.
         evaluations: made.
         last_score: env_steps at the last evaluation, None before the first.
-        best: by way of acting, the highest mean normalised score of an evaluation, of tasks that have one.
+        best: by way of acting, the highest score of an evaluation: the mean normalised one where the task has it, else the
+            share of successes.
+        improved: the ways of acting in which the last evaluation was better than all before.
         lost: transitions that no longer exist (a full spool, damage); -1 in a gap counts as 1, for nobody knows.
     """
 
@@ -52,6 +57,7 @@ class Ledger:
     evaluations: int = 0
     last_score: int | None = None
     best: dict[str, float] = field(default_factory=dict)
+    improved: tuple[str, ...] = ()
     lost: int = 0
     _places: dict[int, Place] = field(default_factory=dict)
 
@@ -70,10 +76,9 @@ class Ledger:
                 return self._step(step, session)
             case Scores(number, calls, scores) if session is not None:
                 self.evaluations, self.last_score, session.steps = max(number, self.evaluations), self.env_steps, 0
-                found = {
-                    mode: score["normalized"] for mode, score in scores.items() if score.get("normalized") is not None
-                }
-                self.best |= {mode: max(value, self.best.get(mode, value)) for mode, value in found.items()}
+                found = {mode: _score(score) for mode, score in scores.items()}
+                self.improved = tuple(m for m, value in found.items() if value > self.best.get(m, -math.inf))
+                self.best |= {mode: found[mode] for mode in self.improved}
                 place = self._places.get(session.actor_id, Place())
                 self._places[session.actor_id] = replace(place, evaluation_calls=calls)
             case Gap(_, transitions) if session is not None:
@@ -99,3 +104,8 @@ class Ledger:
     def sessions_of(self, actor_id: int | None) -> list[int]:
         """The sessions of an actor, or of all."""
         return [n for n, session in self.sessions.items() if actor_id in (None, session.actor_id)]
+
+
+def _score(score: Mapping[str, Any]) -> float:
+    normalized = score.get("normalized")
+    return score["success"] / score["trials"] if normalized is None else normalized

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from agent.policy import act
-from agent.program import begin, program
+from agent.program import begin, program, renewal_due, with_copies
 from agent.replay.balanced import renewed
 from agent.replay.dataset import Dataset
 from agent.replay.rings import Rings
@@ -157,11 +157,24 @@ class Population:
         assert self.rings is not None
         before = self.rings.inserted
         self.rings.add(obs, next_obs, **columns)
+        if renewal_due(self.phase, self.phase_env_steps, self.phase_env_steps + count):
+            self.state = with_copies(self.state, self.phase.renews)
         self.phase_env_steps += count
         if self.state.priority:
             written = jnp.asarray(np.arange(before, self.rings.inserted) % self.rings.capacity)
             priority = jax.vmap(renewed, in_axes=(0, None))(self.state.priority, written)
             self.state = self.state.replace(priority=priority)
+
+    def evaluated(self, best: np.ndarray) -> None:
+        """An evaluation was made of the policies that there are; `best (S,)` tells whose was that seed's best so far."""
+        if not self.phase.renews or self.phase.renew_every:
+            return
+        renewed = with_copies(self.state, self.phase.renews).params
+
+        def choose(new: jax.Array, old: jax.Array) -> jax.Array:
+            return jnp.where(best.reshape(-1, *[1] * (new.ndim - 1)), new, old)
+
+        self.state = self.state.replace(params=jax.tree.map(choose, renewed, self.state.params))
 
     def numbers(self) -> dict[str, int]:
         """The place in the plan."""

@@ -10,6 +10,13 @@ from launch.rehearse import QUICK
 # A dozen episodes or so: with a paper's 2,048 steps, few rollouts fit into runs this short.
 SHORT_ROLLOUTS = {"block": 500, "utd": 10, "batch_size": 125}
 
+# Half of the updates of pre-training each, and schedules over the whole run, as OCR-CFT's.
+RECONSTRUCTED = {
+    "reevaluation_updates": 2_500,
+    "alignment_updates": 2_500,
+    "threshold_steps": 6_000,
+    "beta_steps": 20_000,
+}
 # A point in the plane: an evaluation of all seeds takes a second, a run of five seeds a few minutes.
 PASSAGE = Preset(
     "segue/passage",
@@ -35,6 +42,8 @@ PASSAGE = Preset(
         "pretrain": {"steps": 1_000, "updates": 2_000, "kappa_steps": 3_000},
         "jump_start": {"steps": 4_000, "gamma": 0.95},
         "scratch": {"steps": 1_000},
+        "reconstruct": RECONSTRUCTED,
+        "clone": {**RECONSTRUCTED, "clone_updates": 2_500},
     },
     networks={"cql_ensemble": {"actors": 2, "critics": 4}},
     # Muon's steps have the norm of its rate: a fiftieth of the paper's updates wants more of it.

@@ -86,6 +86,7 @@ class Run:
         self._curve["env_steps"].append(steps)
         for mode, outcomes in found.items():
             self._curve[mode].append(means([outcomes]))
+        population.evaluated(best=best_so_far(self._curve[self._recipe.evaluation.headline]))
         self._diagnosis.keep(steps, population.state)
         told = "  ".join(f"{mode} {outcomes.success.mean():.2f}" for mode, outcomes in found.items())
         console.print(f"[dim]{self._title}: after {steps} env steps: {told}[/dim]")
@@ -153,6 +154,12 @@ def means(outcomes: Sequence[Outcomes]) -> dict[str, Any]:
         "normalized": over_trials("normalized"),
         "return": over_trials("raw_return"),
     }
+
+
+def best_so_far(rows: Sequence[Mapping[str, Any]]) -> np.ndarray:
+    """Of which seeds the last of a curve's evaluations was better than all before, `(S,)`; rows as `means` gives them."""
+    scores = np.array([row["success"] if row["normalized"] is None else row["normalized"] for row in rows])[:, :, 0]
+    return (scores[-1] > scores[:-1]).all(axis=0)
 
 
 def check_finite(population: Population) -> None:

@@ -142,6 +142,7 @@ class Training:
                     self._absorb()
             case Scores(_, _, scores):
                 self.log.scored(self.ledger.env_steps, scores)
+                self.learner.evaluated(best=self.recipe.evaluation.headline in self.ledger.improved)
                 self._order = None
             case Begin() | Gap():
                 self._order = None

@@ -70,6 +70,20 @@ def test_an_evaluation_and_a_gap_end_the_episode_under_way():
     assert ledger.positions[5] == 10
 
 
+def test_the_best_score_is_the_normalised_one_or_else_the_share_of_successes():
+    ledger = Ledger()
+
+    def score(success: int, **more) -> dict:
+        return {"success": success, "trials": 4, **more}
+
+    told(ledger, 5, begin(), Scores(1, 0, {"mode": score(2), "sample": score(3, normalized=20.0)}))
+    assert (ledger.best, ledger.improved) == ({"mode": 0.5, "sample": 20.0}, ("mode", "sample"))
+    told(ledger, 5, Scores(2, 0, {"mode": score(2), "sample": score(0, normalized=30.0)}))
+    assert (ledger.best, ledger.improved) == ({"mode": 0.5, "sample": 30.0}, ("sample",))
+    told(ledger, 5, Scores(3, 0, {"mode": score(1), "sample": score(4, normalized=0.0)}))
+    assert (ledger.best, ledger.improved) == ({"mode": 0.5, "sample": 30.0}, ())
+
+
 def test_a_session_whose_beginning_was_lost_is_still_counted():
     ledger = Ledger()
     told(ledger, 5, Gap(4, 3, "full"), step(first=True, actor_id=2))
