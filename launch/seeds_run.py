@@ -55,6 +55,7 @@ class Run:
     def go_on(self) -> None:
         """Takes the run up where it was saved, and carries it to its end."""
         meta = take_up(self._population, self._checkpoints)
+        self._learn_without_acting()
         if meta:
             self._curve = meta["curve"]
             self._crew.env_steps = self._curve["env_steps"][-1]
@@ -72,12 +73,19 @@ class Run:
             if population.phase.method is not None:
                 population.learn(count)
             self._progress.update(self._bar, completed=self._crew.env_steps)
-            while population.remaining == 0 and population.phase_index + 1 < len(population.phases):
-                population.enter(population.phase_index + 1)
-                while not population.phase.env_steps and population.remaining > 0:
-                    population.learn(min(OFFLINE_BLOCK, population.remaining))
+            self._learn_without_acting()
             if self._crew.env_steps % every == 0 or self._crew.env_steps == self._total:
                 self._evaluate()
+
+    def _learn_without_acting(self) -> None:
+        """Carries out the phases that are due up to the next environment step."""
+        population = self._population
+        while True:
+            while not population.phase.env_steps and population.remaining > 0:
+                population.learn(min(OFFLINE_BLOCK, population.remaining))
+            if population.remaining > 0 or population.is_last_phase:
+                return
+            population.enter(population.phase_index + 1)
 
     def _evaluate(self) -> None:
         population, steps = self._population, self._crew.env_steps
