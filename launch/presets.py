@@ -17,6 +17,19 @@ RECONSTRUCTED = {
     "threshold_steps": 6_000,
     "beta_steps": 20_000,
 }
+REHEARSED = {
+    "reevaluation_updates": 3_000,
+    "alignment_updates": 3_000,
+    "threshold_steps": 3_000,
+    "beta_steps": 10_000,
+}
+SHORT_RUNS = {
+    # The paper's 40 flattens Q within so few updates: alpha and the slope of Q hold each other at zero.
+    "smac": {"kappa": 1.0},
+    "spot": {"support": 1.0},
+}
+# Muon's steps have the norm of its rate: a fiftieth of the paper's updates wants more of it.
+MUON = {"updates": 10_000, "before_updates": 5_000, "rate": 10.0}
 # A point in the plane: an evaluation of all seeds takes a second, a run of five seeds a few minutes.
 PASSAGE = Preset(
     "segue/passage",
@@ -30,11 +43,7 @@ PASSAGE = Preset(
         name: {"conservative": 1.0, "sampled_actions": 3, "backup_actions": 1}
         for name in ("calql", "cql", "cql_ensemble")
     }
-    | {
-        # The paper's 40 flattens Q within so few updates: alpha and the slope of Q hold each other at zero.
-        "smac": {"kappa": 1.0},
-        "spot": {"support": 1.0},
-    },
+    | SHORT_RUNS,
     bridges={
         "warm_up": {"steps": 1_000},
         "anneal": {"share": 0.5, "share_steps": 4_000, "weight_steps": 4_000, "warm_up": 0},
@@ -46,8 +55,7 @@ PASSAGE = Preset(
         "clone": {**RECONSTRUCTED, "clone_updates": 2_500},
     },
     networks={"cql_ensemble": {"actors": 2, "critics": 4}},
-    # Muon's steps have the norm of its rate: a fiftieth of the paper's updates wants more of it.
-    offline_of={"smac": {"updates": 10_000, "before_updates": 5_000, "rate": 10.0}},
+    offline_of={"smac": MUON},
     online_of={"ppo": SHORT_ROLLOUTS},
 )
 # The quick rehearsal's numbers.
@@ -59,7 +67,7 @@ PEG = Preset(
     QUICK.offline,
     QUICK.online,
     QUICK.evaluation,
-    coef={name: dict(QUICK.offline.coef) for name in ("calql", "cql", "cql_ensemble")},
+    coef={name: dict(QUICK.offline.coef) for name in ("calql", "cql", "cql_ensemble")} | SHORT_RUNS,
     bridges={
         "warm_up": {"steps": 500},
         "anneal": {"share": 0.5, "share_steps": 1_500, "weight_steps": 1_500, "warm_up": 0},
@@ -67,7 +75,11 @@ PEG = Preset(
         "pretrain": {"steps": 500, "updates": 1_000, "kappa_steps": 1_500},
         "jump_start": {"steps": 1_500, "gamma": 0.95},
         "scratch": {"steps": 500},
+        "reconstruct": REHEARSED,
+        "clone": {**REHEARSED, "clone_updates": 3_000},
     },
+    networks={"cql_ensemble": {"actors": 2}},
+    offline_of={"smac": MUON},
     online_of={"ppo": SHORT_ROLLOUTS},
 )
 DOOR = Preset(
