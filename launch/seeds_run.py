@@ -63,6 +63,7 @@ class Run:
             self._examiner.evaluations = len(self._curve["env_steps"])
             self._start_s -= meta["wall_s"]
         else:
+            self._advance()
             self._evaluate()
         every, population = self._recipe.evaluation.every_env_steps, self._population
         while self._crew.env_steps < self._total:
@@ -73,12 +74,19 @@ class Run:
             if population.phase.method is not None:
                 population.learn(count)
             self._progress.update(self._bar, completed=self._crew.env_steps)
-            while population.remaining == 0 and population.phase_index + 1 < len(population.phases):
-                population.enter(population.phase_index + 1)
-                while not population.phase.env_steps and population.remaining > 0:
-                    population.learn(min(OFFLINE_BLOCK, population.remaining))
+            self._advance()
             if self._crew.env_steps % every == 0 or self._crew.env_steps == self._total:
                 self._evaluate()
+
+    def _advance(self) -> None:
+        """Carries out the phases without an actor, and enters those that are due."""
+        population = self._population
+        while True:
+            while not population.phase.env_steps and population.remaining > 0:
+                population.learn(min(OFFLINE_BLOCK, population.remaining))
+            if population.remaining > 0 or population.phase_index + 1 == len(population.phases):
+                break
+            population.enter(population.phase_index + 1)
 
     def _evaluate(self) -> None:
         population, steps = self._population, self._crew.env_steps
