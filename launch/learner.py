@@ -123,7 +123,7 @@ class Learner:
             self.state = self.state.replace(priority=renewed(self.state.priority, written))
 
     def evaluated(self, best: bool) -> None:
-        """An evaluation was made of the policy that there is; `best` of the run so far or not."""
+        """An evaluation was made, `best` of the run so far or not; running free, the policy has moved on a little since."""
         if best and not self.phase.renew_every:
             self._renew()
 

@@ -74,6 +74,10 @@ class Bridge(reconstruct.Bridge):
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        if self.policy is not None and not callable(self.policy):
+            raise ValueError(
+                f"bridge 'clone': policy is {self.policy!r}; give a function of observations in Python, or none"
+            )
         if self.clone_updates < 1 or not 0 <= self.entropy < 1:
             raise ValueError(
                 f"bridge 'clone': clone_updates {self.clone_updates}, entropy {self.entropy}; give at least 1 update and an "

@@ -16,7 +16,7 @@ from agent.bridges.parts import check_share, linear, value_groups, values_only, 
 from agent.constraint import constrained, with_auxiliary_advantage
 from agent.types import Method, Phase, State
 
-THRESHOLDS = {"law": (0.125, 2.0), "mode": (0.0025, 0.01)}  # of data of medium quality, appendices H.3 and H.4
+KL, DISTANCE = (0.125, 2.0), (0.0025, 0.01)  # thresholds at first and at last, for medium data; appendices H.3 and H.4
 
 
 @dataclass(frozen=True)
@@ -64,20 +64,24 @@ class Bridge:
 
     def __call__(self, offline: Phase, online: Phase) -> tuple[Phase, ...]:
         """`(offline, re-evaluate, align, online under the constraint)`; of an on-policy method without the third."""
-        method = online.method
-        assert method is not None
-        renews = {"copies": {"reference": "actor"}, "renews": {"reference": "actor"}, "renew_every": self.renew_every}
+        assert online.method is not None
         on_data = replace(online, env_steps=0, collect=None, shares={"offline": 1.0}, rollout=0)
-        if method.rollout is not None:
-            fit = replace(values_only(method), losses={"value": fit_returns}, rollout=None)
-            fit = replace(on_data, name="re-evaluate", method=fit, updates=self.reevaluation_updates, fresh=("value",))
-            coef = {**online.coef, "beta": linear(1.0, 0.0, self.beta_steps)}
-            return offline, fit, replace(online, method=with_auxiliary_advantage(method), coef=coef, **renews)
-        _check_critic(method)
-        kind = "law" if method.explore is None else "mode"
+        online = replace(
+            online,
+            copies={"reference": "actor"},
+            renews={"reference": "actor"},
+            renew_every=self.renew_every,
+        )
+        if online.method.rollout is not None:
+            return offline, *self._on_policy(online.method, on_data, online)
+        _check_critic(online.method)
+        return offline, *self._off_policy(online.method, on_data, online)
+
+    def _off_policy(self, method: Method, on_data: Phase, online: Phase) -> tuple[Phase, ...]:
+        sampled = method.explore is None
         first, last = (
             own if given < 0 else given
-            for given, own in zip((self.threshold, self.threshold_end), THRESHOLDS[kind], strict=True)
+            for given, own in zip((self.threshold, self.threshold_end), KL if sampled else DISTANCE, strict=True)
         )
         evaluate = replace(
             on_data,
@@ -85,7 +89,7 @@ class Bridge:
             method=values_only(method),
             updates=self.reevaluation_updates,
             fresh=value_groups(method),
-            enter=(self._with_alpha,) if kind == "law" else (),
+            enter=(self._with_alpha,) if sampled else (),
         )
         align = replace(
             on_data,
@@ -95,19 +99,25 @@ class Bridge:
             copies={"reference": "actor"},
             enter=(with_new_targets,),
         )
-        return (
-            offline,
-            evaluate,
-            align,
-            replace(
-                online,
-                method=constrained(method),
-                shares=with_share(self.offline_share),
-                coef={**online.coef, "threshold": linear(first, last, self.threshold_steps)},
-                enter=(with_new_targets,),
-                **renews,
-            ),
+        fine_tune = replace(
+            online,
+            method=constrained(method),
+            shares=with_share(self.offline_share),
+            coef={**online.coef, "threshold": linear(first, last, self.threshold_steps)},
+            enter=(with_new_targets,),
         )
+        return evaluate, align, fine_tune
+
+    def _on_policy(self, method: Method, on_data: Phase, online: Phase) -> tuple[Phase, ...]:
+        fit = replace(
+            on_data,
+            name="re-evaluate",
+            method=replace(values_only(method), losses={"value": fit_returns}, cadence={}, rollout=None),
+            updates=self.reevaluation_updates,
+            fresh=("value",),
+        )
+        coef = {**online.coef, "beta": linear(1.0, 0.0, self.beta_steps)}
+        return fit, replace(online, method=with_auxiliary_advantage(method), coef=coef)
 
     def _with_alpha(self, state: State) -> State:
         return with_multiplier(state, "temperature", self.alpha)

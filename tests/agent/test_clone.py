@@ -134,7 +134,7 @@ def test_answers_that_are_no_actions_are_refused(policy, words):
         jax.block_until_ready(method.losses["actor"]({}, view, random_batch(0, 4, action=2), jax.random.key(0))[0])
 
 
-@pytest.mark.parametrize("settings", [{"clone_updates": 0}, {"entropy": 1.0}])
+@pytest.mark.parametrize("settings", [{"clone_updates": 0}, {"entropy": 1.0}, {"policy": 3.0}])
 def test_settings_that_make_no_sense_are_refused(settings):
     with pytest.raises(ValueError, match="bridge 'clone'"):
         Bridge(**settings)
