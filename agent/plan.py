@@ -62,7 +62,7 @@ def prepared(phases: Sequence[Phase]) -> tuple[Phase, ...]:
                 targets={**method.before.targets, **dict.fromkeys(() if carried is None else carried.targets, "held")},
                 explore=method.explore,
             )
-            updates = phase.before_updates or phase.updates
+            updates = phase.before_updates or phase.minibatches
             found.append(Phase("before", first, updates=updates, batch_size=phase.batch_size, shares={"offline": 1.0}))
         found.append(phase)
         carried = method or carried

@@ -337,7 +337,7 @@ class Phase:
         copies: groups that begin as a copy of another: `{"prior": "actor"}`.
         enter: functions applied to the state once, after all that.
         optimizer: keep the moments of groups whose optimiser is the same, or reset all.
-        before_updates: minibatches of what the method learns first, where no phase before has; 0: as many as `updates`.
+        before_updates: minibatches of what the method learns first, where no phase before has; 0: as many as the phase's own.
         rollout: environment steps that an on-policy method learns from together, `utd` times over, in minibatches; 0 for other
             methods. What is left at the phase's end, and is no whole rollout, is not learned from.
         renews: groups that become a copy of another, `{"reference": "actor"}`: whenever an evaluation was the run's best so
