@@ -61,7 +61,8 @@ def train(
         after: `(state, minibatches, step) -> state`: what the step's minibatches leave behind besides the update.
 
     Returns:
-        The state and the metrics averaged over the steps that computed them; nothing leaves the device in between.
+        The state and the metrics averaged over the steps that computed them, NaN where none did, infinite where one was no
+        number; nothing leaves the device in between.
     """
 
     def step(i: jax.Array, state: State) -> tuple[State, Metrics]:
@@ -122,7 +123,9 @@ def _update_group(
         transformation = optimizer_of(nets, method, name).transformation()
         delta, opt[name] = transformation.update(gradient[name], state.opt[name], own[name])
         params[name] = optax.apply_updates(own[name], delta)
-    return state.replace(params=params, opt=opt), {"loss": value, **metrics}
+    # What is no number becomes infinite: NaN is kept for what was not computed.
+    found = jax.tree.map(lambda x: jnp.where(jnp.isnan(x), jnp.inf, x), {"loss": value, **metrics})
+    return state.replace(params=params, opt=opt), found
 
 
 def _move_targets(nets: Nets, method: Method, state: State) -> State:

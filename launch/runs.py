@@ -152,11 +152,12 @@ class RunLog:
             self.flush()
 
     def flush(self) -> None:
-        """Fetches and writes the newest metrics. Raises `FloatingPointError` where one is no number."""
+        """Fetches and writes the newest metrics that were computed. Raises `FloatingPointError` where one is infinite."""
         if self._last is not None:
             (phase, env_steps, updates, metrics), self._last = self._last, None
-            numbers = fetch(metrics)
-            bad = sorted(name for name, value in numbers.items() if value != value or abs(value) == float("inf"))
+            # A delayed loss was perhaps not due in so few updates: its metrics are NaN.
+            numbers = {name: value for name, value in fetch(metrics).items() if value == value}
+            bad = sorted(name for name, value in numbers.items() if abs(value) == float("inf"))
             self._write("metrics", {"phase": phase, "env_steps": env_steps, "updates": updates, **numbers})
             self._scalars(numbers, env_steps or updates)
             if bad:

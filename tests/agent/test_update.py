@@ -268,6 +268,19 @@ def test_a_loss_that_overflows_is_not_reported_as_a_number():
     assert np.isinf(jax.jit(lambda s: train(NETS, method, s, draw, lambda i: {}, 2))(state)[1]["temperature/x"])
 
 
+def test_a_loss_that_is_no_number_is_told_from_one_that_was_not_due():
+    def no_number(params, view, batch, key):
+        return view.temperature(params), {"x": jnp.log(-view.temperature())}
+
+    def metric(steps):
+        method = Method(losses={"temperature": no_number}, cadence={"temperature": 4})
+        state = tiny_state(NETS, method)
+        return float(jax.jit(lambda s: train(NETS, method, s, draw, lambda i: {}, steps))(state)[1]["temperature/x"])
+
+    assert np.isnan(metric(1))  # of three minibatches a step the fourth is due
+    assert metric(2) == np.inf
+
+
 def test_the_state_can_be_donated():
     step = jax.jit(lambda s, b: update(NETS, STEADY, s, b, {})[0], donate_argnums=0)
     state = tiny_state(NETS, STEADY)
