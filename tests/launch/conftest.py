@@ -1,5 +1,6 @@
 """Recipes small enough to run in seconds, and the command line in this process."""
 
+import os
 import sys
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -30,8 +31,10 @@ TINY = replace(
 
 @pytest.fixture(scope="session", autouse=True)
 def compiled(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """Where compiled programs are kept: every run of a test compiles the same ones again."""
-    folder = tmp_path_factory.mktemp("compiled")
+    """Where compiled programs are kept, of all test processes: every run of a test compiles the same ones again."""
+    own = tmp_path_factory.getbasetemp()
+    folder = (own.parent if "PYTEST_XDIST_WORKER" in os.environ else own) / "compiled"
+    folder.mkdir(exist_ok=True)
     jax.config.update("jax_compilation_cache_dir", str(folder))
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
     compilation_cache.reset_cache()  # it is opened at the first compilation, and stays as it was then
