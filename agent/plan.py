@@ -23,7 +23,7 @@ def plan(offline: Phase, bridge: Callable[[Phase, Phase], tuple[Phase, ...]], on
     for phase in phases:
         check_phase(phase, collected)
         collected |= phase.env_steps > 0
-    known = {g for p in phases if p.method for g in (*p.method.updated, *p.method.frozen)}
+    known = {group for phase in phases for group in _groups(phase.method)}
     for phase in phases:
         for group in (*(phase.collect.groups if phase.collect else ()), *phase.copies.values(), *phase.renews.values()):
             if group not in known:
@@ -53,13 +53,14 @@ def prepared(phases: Sequence[Phase]) -> tuple[Phase, ...]:
     carried: Method | None = None
     for phase in phases:
         method = phase.method
-        known = () if carried is None else (*carried.updated, *carried.frozen)
+        known = _groups(carried)
         if method is not None and method.before is not None and not set(method.before.updated) <= set(known):
-            kept = tuple(name for name in known if name not in method.before.updated)
+            # Where phases before have only collected, what acted there is the method's own, and stays.
+            others = method if carried is None and found else carried
             first = replace(
                 method.before,
-                frozen=kept,
-                targets={**method.before.targets, **dict.fromkeys(() if carried is None else carried.targets, "held")},
+                frozen=tuple(name for name in _groups(others) if name not in method.before.updated),
+                targets={**dict.fromkeys(() if others is None else others.targets, "held"), **method.before.targets},
                 explore=method.explore,
             )
             updates = phase.before_updates or phase.minibatches
@@ -67,6 +68,10 @@ def prepared(phases: Sequence[Phase]) -> tuple[Phase, ...]:
         found.append(phase)
         carried = method or carried
     return tuple(found)
+
+
+def _groups(method: Method | None) -> tuple[str, ...]:
+    return () if method is None else (*method.updated, *method.frozen)
 
 
 def check_phase(phase: Phase, collected: bool = False) -> None:

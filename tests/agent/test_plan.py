@@ -237,6 +237,13 @@ def test_it_is_learned_before_an_online_method_that_needs_it_and_nothing_else_is
     assert phases[1].updates == 30
 
 
+def test_from_scratch_the_policy_that_has_acted_stays_while_it_is_learned():
+    online = replace(ONLINE, method=NEEDS_A_MODEL, before_updates=30)
+    phases = plan(OFFLINE, find_bridge("scratch", {"steps": 10}), online)
+    assert [phase.name for phase in phases] == ["random", "before", "online"]
+    assert {"actor", "critic"} <= set(phases[1].method.frozen)
+
+
 def test_a_method_that_does_not_carry_what_it_learned_first_is_refused():
     with pytest.raises(ValueError, match="'density' is learned before, and not carried along; name it in frozen"):
         check_method(replace(NEEDS_A_MODEL, frozen=()))
