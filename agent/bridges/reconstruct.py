@@ -64,7 +64,8 @@ class Bridge:
 
     def __call__(self, offline: Phase, online: Phase) -> tuple[Phase, ...]:
         """`(offline, re-evaluate, align, online under the constraint)`; of an on-policy method without the third."""
-        assert online.method is not None
+        method = online.method
+        assert method is not None
         on_data = replace(online, env_steps=0, collect=None, shares={"offline": 1.0}, rollout=0)
         online = replace(
             online,
@@ -72,10 +73,10 @@ class Bridge:
             renews={"reference": "actor"},
             renew_every=self.renew_every,
         )
-        if online.method.rollout is not None:
-            return offline, *self._on_policy(online.method, on_data, online)
-        _check_critic(online.method)
-        return offline, *self._off_policy(online.method, on_data, online)
+        if method.rollout is not None:
+            return offline, *self._on_policy(method, on_data, online)
+        _check_critic(method)
+        return offline, *self._off_policy(method, on_data, online)
 
     def _off_policy(self, method: Method, on_data: Phase, online: Phase) -> tuple[Phase, ...]:
         sampled = method.explore is None
