@@ -27,9 +27,9 @@ BRIDGES = {  # colour and marker: a bridge looks the same in every comparison, a
     "balanced": ("#2f8f8f", "H"),
     "reconstruct": ("#d66fb3", "p"),
     "expansion": ("#6fb6e0", "h"),
+    "clone": ("#1c2430", "*"),
 }
 OTHERS = (
-    ("#1c2430", "*"),
     ("#9db800", "d"),
     ("#e2564f", "8"),
 )  # for bridges not named above, in the order of their names

@@ -286,7 +286,7 @@ def test_it_learns_a_problem_whose_answer_is_known():
             table = table.replace(reward=reward_of(obs, action)[:, 0], ended=jnp.ones(rows))
             return run_one(state, {"online": (table, jnp.array([0, rows], jnp.int32))}, jnp.int32(0), 16)[0]
 
-        return jax.lax.fori_loop(0, 60, one, state)
+        return jax.lax.fori_loop(0, 150, one, state)
 
     # A vector of zeros, as it begins, is a std of 1: far too wide, and it is learned too.
     before = tiny_state(nets, METHOD).replace(normalizer=identity(1))

@@ -35,7 +35,8 @@ SETTINGS = {"reevaluation_updates": 5, "alignment_updates": 4, "threshold_steps"
 
 
 def phases_of(online: Method, **settings) -> tuple[Phase, ...]:
-    phase = Phase("online", online, env_steps=20, utd=2, batch_size=8, collect=exploration(online))
+    rollout = 0 if online.rollout is None else 10
+    phase = Phase("online", online, env_steps=20, utd=2, batch_size=8, collect=exploration(online), rollout=rollout)
     return plan(BC, find_bridge("reconstruct", {**SETTINGS, **settings}), phase)
 
 

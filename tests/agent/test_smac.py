@@ -185,4 +185,5 @@ def test_the_tables():
         "alpha": 1e-4,
     }
     offline = Phase("offline", method, updates=1, shares={"offline": 1.0})
-    assert plan(offline, lambda offline, _: (offline,), offline) == (offline,)
+    first, second = plan(offline, lambda offline, _: (offline,), offline)
+    assert (first.method.updated, second) == (("score",), offline)
