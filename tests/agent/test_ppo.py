@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from agent.bridges import find_bridge
 from agent.methods import find_method, ppo
+from agent.optim import Adam
 from agent.plan import check_phase, plan
 from agent.policy import SAMPLE
 from agent.program import program
