@@ -1,0 +1,156 @@
+"""Frozen image networks: from camera frames to features that are computed once and kept."""
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from safetensors import SafetensorError, safe_open
+from safetensors.numpy import save_file
+
+from encoders.resnet import STRIDE, ResNet, find_architecture, init_params
+
+# torchvision's preprocessing of its ImageNet weights, of channels from 0 to 1; SERL's is the same.
+MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+AT_ONCE = 64  # frames in one forward pass: more are no faster on a CPU, and take memory
+FORMAT = "segue trunk 1"
+
+
+@dataclass(frozen=True, eq=False)
+class Trunk:
+    """An image network with its weights.
+
+    Attributes:
+        architecture: its name, see `encoders.resnet.ARCHITECTURES`.
+        params: its weights.
+        source: where they are from, in words.
+    """
+
+    architecture: str
+    params: Mapping[str, Any] = field(repr=False)
+    source: str
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """12 hex digits of architecture and weights: features of two trunks can be mixed only where it is the same."""
+        digest = hashlib.sha256(self.architecture.encode())
+        for name, x in sorted(flattened(self.params).items()):
+            digest.update(name.encode() + np.ascontiguousarray(x, np.float32).tobytes())
+        return digest.hexdigest()[:12]
+
+    @property
+    def name(self) -> str:
+        """For messages and files."""
+        return f"{self.architecture}-{self.fingerprint}"
+
+    def feature_shape(self, frame_shape: tuple[int, ...]) -> tuple[int, int, int]:
+        """Of a frame `(H, W, 3)`. Raises `ValueError` where it is too small."""
+        height, width = frame_shape[:2]
+        if len(frame_shape) != 3 or frame_shape[2] != 3 or min(height, width) < STRIDE:
+            raise ValueError(
+                f"frame: its shape is {frame_shape}; give height, width of at least {STRIDE}, and 3 channels"
+            )
+        return -(-height // STRIDE), -(-width // STRIDE), find_architecture(self.architecture).channels
+
+    def encode(self, frames: np.ndarray) -> np.ndarray:
+        """Features `(N, h, w, C)` float16 of frames `(N, H, W, 3)` uint8; a few at once, so that memory stays bounded."""
+        if frames.dtype != np.uint8 or frames.ndim != 4:
+            raise ValueError(f"frames: they are {frames.dtype} {frames.shape}; give uint8 (N, height, width, 3)")
+        found = np.empty((len(frames), *self.feature_shape(frames.shape[1:])), np.float16)
+        for start in range(0, len(frames), AT_ONCE):
+            part = frames[start : start + AT_ONCE]
+            size = min(AT_ONCE, 1 << (len(part) - 1).bit_length())  # few programs are compiled
+            padded = np.concatenate([part, np.zeros((size - len(part), *part.shape[1:]), np.uint8)])
+            found[start : start + len(part)] = np.asarray(_encode(self.architecture, self._on_device, padded))[
+                : len(part)
+            ]
+        return found
+
+    @cached_property
+    def _on_device(self) -> Any:
+        return jax.tree.map(jnp.asarray, dict(self.params))
+
+
+def features(architecture: str, params: Any, frames: jax.Array) -> jax.Array:
+    """Features `(B, h, w, C)` float32 of frames `(B, H, W, 3)`, 0 to 255, of any type; to be part of a larger program."""
+    x = frames.astype(jnp.float32) / 255.0
+    x = (x - jnp.asarray(MEAN)[None, None, None]) / jnp.asarray(STD)[None, None, None]
+    return ResNet(find_architecture(architecture)).apply({"params": params}, x)  # type: ignore[return-value]
+
+
+@jax.jit(static_argnums=0)
+def _encode(architecture: str, params: Any, frames: jax.Array) -> jax.Array:
+    return jnp.minimum(features(architecture, params, frames), float(jnp.finfo(jnp.float16).max)).astype(jnp.float16)
+
+
+def random_trunk(architecture: str, seed: int = 0) -> Trunk:
+    """A trunk of random weights, the same for the same seed. Raises `ValueError` for an unknown architecture."""
+    params = jax.tree.map(np.asarray, init_params(architecture, seed))
+    return Trunk(architecture, params, f"random weights, seed {seed}")
+
+
+def save_trunk(trunk: Trunk, path: Path) -> None:
+    """Writes a safetensors file, whole or not at all."""
+    about = {"format": FORMAT, "architecture": trunk.architecture, "source": trunk.source}
+    path.parent.mkdir(parents=True, exist_ok=True)
+    aside = path.with_name(f".{path.name}.new")
+    save_file({name: np.asarray(x, np.float32) for name, x in flattened(trunk.params).items()}, aside, metadata=about)
+    aside.replace(path)
+
+
+def load_trunk(path: Path) -> Trunk:
+    """The trunk in a file that `save_trunk` wrote. Raises `ValueError` in one sentence for anything else."""
+    try:
+        with safe_open(path, framework="numpy") as file:
+            about = file.metadata() or {}
+            if about.get("format") != FORMAT:
+                raise ValueError(f"trunk {path}: it is a safetensors file of something else; import it first")
+            arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a mapping)
+    except FileNotFoundError:
+        raise ValueError(f"trunk {path}: there is no such file; make one with `segue encoder import`") from None
+    except (OSError, SafetensorError) as error:
+        raise ValueError(f"trunk {path} cannot be read ({error}); make it again with `segue encoder import`") from error
+    check_weights(path, about["architecture"], arrays)
+    return Trunk(about["architecture"], unflattened(arrays), about["source"])
+
+
+def check_weights(path: Path, architecture: str, arrays: Mapping[str, np.ndarray]) -> None:
+    """Raises `ValueError` that names the first weight that is missing, left over, of another shape or not finite."""
+    wanted = flattened(jax.eval_shape(lambda: init_params(architecture, 0)))
+    for name in sorted({*wanted, *arrays}):
+        want = wanted[name].shape if name in wanted else None
+        have = arrays[name].shape if name in arrays else None
+        if want != have:
+            raise ValueError(
+                f"trunk {path}: {name} is {have}, {architecture} wants {want}; name the right architecture"
+            )
+        if not np.isfinite(arrays[name]).all():
+            raise ValueError(f"trunk {path}: {name} holds numbers that are not finite; get the file again")
+
+
+def flattened(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Leaves by path, `stem/conv/kernel`."""
+    found: dict[str, Any] = {}
+    for name, x in tree.items():
+        found |= flattened(x, f"{prefix}{name}/") if isinstance(x, Mapping) else {prefix + name: x}
+    return found
+
+
+def unflattened(leaves: Mapping[str, Any]) -> dict[str, Any]:
+    """The tree whose leaves lie at those paths."""
+    tree: dict[str, Any] = {}
+    for path, x in leaves.items():
+        *folders, name = path.split("/")
+        inner = tree
+        for folder in folders:
+            inner = inner.setdefault(folder, {})
+        inner[name] = x
+    return tree
+
+
+__all__ = ["Trunk", "features", "load_trunk", "random_trunk", "save_trunk"]
