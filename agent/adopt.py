@@ -11,9 +11,10 @@ import numpy as np
 from agent.diffusion import Denoiser
 from agent.heads import Actor, Critics, DensityRatio, Multiplier, Networks, Value, inverse_softplus
 from agent.optim import Adam, Optimizer
-from agent.types import Method, Nets, Normalizer, State
+from agent.types import ENCODER, Method, Nets, Normalizer, State
 from agent.update import optimizer_of
 from agent.vae import VAE
+from encoders.sight import Sight
 
 # WSRL's public code.
 OPTIMIZERS: Mapping[str, Optimizer] = {
@@ -41,6 +42,7 @@ def make_nets(
     tau: float = 0.005,
     temperature: float = 1.0,
     target_entropy: float | None = None,
+    sight: Sight | None = None,
 ) -> Nets:
     """The networks of a run.
 
@@ -49,8 +51,10 @@ def make_nets(
         optimizer: by group, where it is not `OPTIMIZERS`.
         temperature: its initial value.
         target_entropy: nats; -action_dim where not given.
+        sight: of a task with cameras, what it sees with.
     """
-    obs = jnp.zeros((1, sum(int(np.prod(shape)) for shape in obs_shapes.values())))
+    width = sum(int(np.prod(shape)) for shape in obs_shapes.values())
+    obs = jnp.zeros((1, width if sight is None else width + sight.width))
     action = jnp.zeros((1, action_dim))
     modules = {
         "actor": Actor(action_dim, networks),
@@ -80,6 +84,11 @@ def make_nets(
         "score": (obs, action, jnp.zeros(1), jnp.ones(1, jnp.int32)),
         "alpha": (obs,),
     }
+    given: dict[str, Any] = {}
+    if sight is not None:
+        modules[ENCODER], given[ENCODER] = sight.encoder, sight.given
+        vectors = {name: jnp.zeros((1, *shape)) for name, shape in obs_shapes.items()}
+        arguments[ENCODER] = ({**vectors, **sight.example()},)
     optimizers = {**OPTIMIZERS, **(optimizer or {})}
 
     def with_twins(groups: Mapping[str, Any]) -> dict[str, Any]:
@@ -94,6 +103,8 @@ def make_nets(
         tau=tau,
         members_per_target=networks.members_per_target,
         target_entropy=-float(action_dim) if target_entropy is None else target_entropy,
+        trunk=None if sight is None else sight.frozen_trunk,
+        given=given,
     )
 
 
@@ -163,7 +174,7 @@ def adopt(
 def init_group(nets: Nets, name: str, key: jax.Array) -> dict:
     """Random parameters of a group; its name is folded into the key."""
     own = jax.random.fold_in(key, sum(ord(c) * 31**i for i, c in enumerate(name)) % 2**31)
-    return dict(nets.modules[name].init(own, *nets.arguments[name])["params"])
+    return {**nets.modules[name].init(own, *nets.arguments[name])["params"], **nets.given.get(name, {})}
 
 
 def _copy(tree: dict) -> dict:

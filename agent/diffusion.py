@@ -59,6 +59,6 @@ def denoising(params: Params, view: View, batch: Batch, key: jax.Array) -> tuple
     noise = jax.random.normal(noise_key, batch.action.shape)
     kept = signal(step)[:, None]
     noised = jnp.sqrt(kept) * batch.action + jnp.sqrt(1.0 - kept) * noise
-    obs = view.state.normalizer(batch.obs)
+    obs = view.seen(batch.obs)
     found = view.apply("score", obs, noised, batch.outcome, step, params=params)
     return jnp.mean(jnp.sum((noise - found) ** 2, axis=1)), {}

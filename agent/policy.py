@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 from flax import struct
 
-from agent.types import Behavior, Method, Moment, Nets, Normalizer, Params, State, View
+from agent.types import ENCODER, Behavior, Method, Moment, Nets, Normalizer, Params, State, View
 
 SAMPLE = Behavior(("actor",), lambda view, obs, now: view.pi(obs).sample(now.key)[0])
 MODE = Behavior(("actor",), lambda view, obs, now: view.pi(obs).mode())
@@ -51,7 +51,8 @@ class PolicyParams(struct.PyTreeNode):
 
 def policy_params(state: State, behavior: Behavior, coef: Mapping[str, float] | None = None) -> PolicyParams:
     """The part of the state that `behavior` needs, and its numbers."""
-    params = {g: state.params[g] for g in behavior.groups}
+    groups = (*behavior.groups, ENCODER) if ENCODER in state.params else behavior.groups
+    params = {g: state.params[g] for g in groups}
     return PolicyParams(params, state.normalizer, int(state.update_count), dict(coef or {}))
 
 
@@ -66,12 +67,12 @@ class Policy:
 
     def __init__(self, nets: Nets, behavior: Behavior, key: jax.Array) -> None:
         self._key, self.calls = key, 0
-
+        self._weights = None if nets.trunk is None else nets.trunk.weights
         self._act = jax.jit(partial(act, nets, behavior))
 
     def __call__(self, now: PolicyParams, obs: Mapping[str, np.ndarray], step: int) -> np.ndarray:
         """Action `(A,)` in -1..1 for one observation, at `step` of its episode."""
-        action = self._act(now.params, now.normalizer, now.coef, dict(obs), self._key, self.calls, step)
+        action = self._act(now.params, now.normalizer, now.coef, dict(obs), self._key, self.calls, step, self._weights)
         self.calls += 1
         return np.asarray(action)
 
@@ -86,12 +87,17 @@ def act(
     key: jax.Array,
     call: jax.Array | int,
     step: jax.Array | int,
+    weights: Params | None = None,
 ) -> jax.Array:
     """Action `(A,)` for one observation, at `step` of its episode; `call` counts the steps of all episodes.
 
-    Both count alike, so that the episode's own number, `call - step`, stays the same while it lasts.
+    Both count alike, so that the episode's own number, `call - step`, stays the same while it lasts. `weights` are those of
+    the frozen trunk that pictures go through, where the run has one.
     """
+    obs = jax.tree.map(lambda x: x[None], obs)
+    if nets.trunk is not None:
+        obs = {name: nets.trunk.apply(weights, x) if x.dtype == jnp.uint8 else x for name, x in obs.items()}
     episode_key = jax.random.fold_in(jax.random.fold_in(key, call - step), 1)
     moment = Moment(jax.random.fold_in(key, call), episode_key, jnp.int32(step))
     view = View(nets, State(params, {}, {}, normalizer, jnp.int32(0), key), coef)
-    return behavior.act(view, jax.tree.map(lambda x: x[None], obs), moment)[0]
+    return behavior.act(view, obs, moment)[0]

@@ -10,6 +10,7 @@ from agent.replay.mixture import Sources, draw
 from agent.replay.rollout import minibatch, newest, orders
 from agent.types import Batch, Method, Metrics, Nets, Params, Phase, State, View, at_step
 from agent.update import named_key, train
+from agent.vision import with_encoder
 
 UNTRAINED_STD = 0.1  # given to a policy that was deterministic, where it is sampled from now on
 
@@ -38,7 +39,8 @@ def begin(
     method = phase.method if phase.method is not None or previous is not None else upcoming
     if method is not None:
         before = state.params
-        state = adopt(nets, method, state, previous, phase.optimizer == "keep", phase.fresh)
+        before_it = None if previous is None else with_encoder(nets, previous)
+        state = adopt(nets, with_encoder(nets, method), state, before_it, phase.optimizer == "keep", phase.fresh)
         state = with_copies(state, phase.copies, before)
     if phase.replay == "balanced" and rows:
         state = state.replace(priority=first_priorities(rows))
@@ -68,7 +70,7 @@ def program(nets: Nets, phase: Phase, method: Method) -> Callable[..., tuple[Sta
     """
     if phase.rollout:
         return _of_rollouts(nets, phase, method)
-    coef = {**method.coef, **phase.coef}
+    method, coef = with_encoder(nets, method), {**method.coef, **phase.coef}
     balanced, count = phase.replay == "balanced", phase.minibatches_per_step
 
     def run(state: State, sources: Sources, start: jax.Array, steps: jax.Array) -> tuple[State, Metrics]:
@@ -88,14 +90,14 @@ def program(nets: Nets, phase: Phase, method: Method) -> Callable[..., tuple[Sta
 def _of_rollouts(nets: Nets, phase: Phase, method: Method) -> Callable[..., tuple[State, Metrics]]:
     """`program` of an on-policy method: one rollout, the newest rows of the replay, in so many minibatches."""
     assert method.rollout is not None
-    prepare, values = method.rollout, {**method.coef, **phase.coef}
+    method, prepare, values = with_encoder(nets, method), method.rollout, {**method.coef, **phase.coef}
 
     def run(state: State, sources: Sources, start: jax.Array, steps: jax.Array) -> tuple[State, Metrics]:
         columns, place = sources["online"]
         assert place is not None
-        coef = at_step(values, start)
-        rollout = prepare(View(nets, state, coef), newest(columns, place, phase.rollout))
-        order = orders(named_key(state, "rollout"), phase.rollout, phase.utd)
+        coef, key = at_step(values, start), named_key(state, "rollout")
+        rollout = prepare(View(nets, state, coef), newest(columns, place, phase.rollout, key))
+        order = orders(key, phase.rollout, phase.utd)
 
         def batches(state: State, key: jax.Array, i: jax.Array) -> Batch:
             return minibatch(rollout, order, i, phase.batch_size)

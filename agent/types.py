@@ -13,12 +13,14 @@ from flax import struct
 
 from agent.optim import Optimizer
 from agent.tanh_normal import TanhNormal
+from encoders.trunk import Trunk
 
 Groups = str | tuple[str, ...]
 Params = Mapping[str, Any]
 Metrics = dict[str, jax.Array]
 Array = Any  # a jax array in a program, a numpy array on the host
 SOURCES = ("policy", "human", "offline")
+ENCODER = "encoder"  # the group that pictures go through, where a task has cameras
 
 
 @dataclass(frozen=True)
@@ -80,6 +82,8 @@ class Batch(struct.PyTreeNode):
         ended: `(B,)` 1 on the last transition of an episode, terminated, truncated or abandoned: the next row is of another.
         outcome: `(B,)` how well the whole episode went, 0..1 over its data set; 0 in a replay.
         on_policy: of a rollout.
+        frames: of columns with cameras: each picture once, `(F, 1 + V, ...)` by camera, V shifted views beside each; `obs` and
+            `next_obs` then hold `frame`, the picture's row. A batch has pictures instead, see `agent.replay.frames`.
         index, contrast: of a balanced replay (`agent.replay.balanced`): `(B,)` where each transition lies, for its priority;
             and as many of the data set, then of the replay, drawn evenly.
     """
@@ -95,6 +99,7 @@ class Batch(struct.PyTreeNode):
     ended: Array
     outcome: Array
     on_policy: OnPolicy | None = None
+    frames: Mapping[str, Array] | None = None
     index: Array | None = None
     contrast: Batch | None = None
 
@@ -103,16 +108,23 @@ class Normalizer(struct.PyTreeNode):
     """Observation statistics, frozen when training begins and carried in every checkpoint.
 
     Attributes:
-        mean, std: arrays by observation name, shaped like one observation.
+        mean, std: arrays by observation name, shaped like one observation; of a map of features, one number for each channel.
     """
 
     mean: Mapping[str, Array]
     std: Mapping[str, Array]
 
     def __call__(self, obs: Mapping[str, Array]) -> jax.Array:
-        """Standardised and concatenated in the order of the names: `(B, D)`."""
-        rows = [(obs[name] - self.mean[name][None]) / self.std[name][None] for name in sorted(self.mean)]
-        return jnp.concatenate(rows, axis=-1)
+        """Standardised and concatenated in the order of the names: `(B, D)`. Of vectors."""
+        return jnp.concatenate([self.standard(name, obs[name]) for name in sorted(self.mean)], axis=-1)
+
+    def standard(self, name: str, x: jax.Array) -> jax.Array:
+        """One observation, `(B, ...)`, standardised; as it is where it has no statistics, as pictures have none."""
+        if name not in self.mean:
+            return x
+        axes = tuple(range(x.ndim - self.mean[name].ndim))
+        mean, std = (jnp.expand_dims(part[name], axes) for part in (self.mean, self.std))
+        return (x - mean) / std
 
 
 class State(struct.PyTreeNode):
@@ -148,6 +160,8 @@ class Nets:
         tau: step of the moving targets.
         members_per_target: critics drawn for each target.
         target_entropy: of the temperature, nats.
+        trunk: the frozen image network that each picture goes through on arrival, where there is one.
+        given: parts of a group that begin as they are given, by group and name, not at random.
     """
 
     modules: Mapping[str, Any]
@@ -158,6 +172,8 @@ class Nets:
     tau: float
     members_per_target: int
     target_entropy: float
+    trunk: Trunk | None = None
+    given: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -183,15 +199,31 @@ class View:
         own = jax.lax.stop_gradient(self.state.params[group]) if own is None else own
         return self.nets.modules[group].apply({"params": own}, *inputs)
 
+    def seen(self, obs: Mapping[str, jax.Array], params: Params | None = None, slow: bool = False) -> jax.Array:
+        """What the networks see of `obs`, `(B, D)`: vectors standardised, pictures through the encoder.
+
+        Differentiable in the encoder only for a loss that has it among its groups.
+
+        Args:
+            slow: with the encoder's slow copy, where there is one.
+        """
+        normalizer = self.state.normalizer
+        if ENCODER not in self.nets.modules:
+            return normalizer(obs)
+        standard = {name: normalizer.standard(name, x) for name, x in obs.items()}
+        if slow and ENCODER in self.state.target:
+            params = {ENCODER: self.state.target[ENCODER]}
+        return self.apply(ENCODER, standard, params=params)
+
     def pi(self, obs: Mapping[str, jax.Array], params: Params | None = None) -> TanhNormal:
         """The policy's action distribution at `obs`."""
-        return TanhNormal(*self.apply("actor", self.state.normalizer(obs), params=params))
+        return TanhNormal(*self.apply("actor", self.seen(obs, params), params=params))
 
     def q(
         self, obs: Mapping[str, jax.Array], action: jax.Array, params: Params | None = None, group: str = "critic"
     ) -> jax.Array:
         """Q of all members: `(E, B)` for actions `(B, A)`, `(E, n, B)` for `(n, B, A)`."""
-        return self.apply(group, self.state.normalizer(obs), action, params=params)
+        return self.apply(group, self.seen(obs, params), action, params=params)
 
     def q_target(
         self, obs: Mapping[str, jax.Array], action: jax.Array, key: jax.Array, group: str = "critic"
@@ -204,20 +236,20 @@ class View:
         drawn = jax.random.choice(key, module.members, (count,), replace=False)
         members = jax.tree.map(lambda leaf: leaf[drawn], self.state.target[group])
         small: Any = module.clone(members=count)
-        return small.apply({"params": members}, self.state.normalizer(obs), action)
+        return small.apply({"params": members}, self.seen(obs, slow=True), action)
 
     def pi_target(self, obs: Mapping[str, jax.Array]) -> TanhNormal:
         """The slow copy of the policy at `obs`; of a method that names the actor among its targets."""
         module, own = self.nets.modules["actor"], self.state.target["actor"]
-        return TanhNormal(*module.apply({"params": own}, self.state.normalizer(obs)))
+        return TanhNormal(*module.apply({"params": own}, self.seen(obs, slow=True)))
 
     def v(self, obs: Mapping[str, jax.Array], params: Params | None = None, group: str = "value") -> jax.Array:
         """The state value, `(B,)`."""
-        return self.apply(group, self.state.normalizer(obs), params=params)
+        return self.apply(group, self.seen(obs, params), params=params)
 
     def density_ratio(self, obs: Mapping[str, jax.Array], action: jax.Array, params: Params | None = None) -> jax.Array:
         """How much denser the replay is than the data set, `(B,)`; positive."""
-        return self.apply("density", self.state.normalizer(obs), action, params=params)
+        return self.apply("density", self.seen(obs, params), action, params=params)
 
     def temperature(self, params: Params | None = None) -> jax.Array:
         """The entropy temperature, `()`."""

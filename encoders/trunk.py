@@ -13,7 +13,7 @@ import numpy as np
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
-from encoders.resnet import STRIDE, ResNet, find_architecture, init_params
+from encoders.resnet import ARCHITECTURES, STRIDE, ResNet, find_architecture, init_params
 
 # torchvision's preprocessing of its ImageNet weights, of channels from 0 to 1; SERL's is the same.
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
@@ -66,13 +66,16 @@ class Trunk:
             part = frames[start : start + AT_ONCE]
             size = min(AT_ONCE, 1 << (len(part) - 1).bit_length())  # few programs are compiled
             padded = np.concatenate([part, np.zeros((size - len(part), *part.shape[1:]), np.uint8)])
-            found[start : start + len(part)] = np.asarray(_encode(self.architecture, self._on_device, padded))[
-                : len(part)
-            ]
+            found[start : start + len(part)] = np.asarray(_encode(self.architecture, self.weights, padded))[: len(part)]
         return found
 
+    def apply(self, weights: Any, frames: jax.Array) -> jax.Array:
+        """The same of frames `(B, H, W, 3)` on the device, with `weights` in hand; to be part of a larger program."""
+        return _half(features(self.architecture, weights, frames))
+
     @cached_property
-    def _on_device(self) -> Any:
+    def weights(self) -> Any:
+        """On the device."""
         return jax.tree.map(jnp.asarray, dict(self.params))
 
 
@@ -85,7 +88,20 @@ def features(architecture: str, params: Any, frames: jax.Array) -> jax.Array:
 
 @jax.jit(static_argnums=0)
 def _encode(architecture: str, params: Any, frames: jax.Array) -> jax.Array:
-    return jnp.minimum(features(architecture, params, frames), float(jnp.finfo(jnp.float16).max)).astype(jnp.float16)
+    return _half(features(architecture, params, frames))
+
+
+def _half(x: jax.Array) -> jax.Array:
+    """As float16, large numbers as the largest there is."""
+    return jnp.minimum(x, float(jnp.finfo(jnp.float16).max)).astype(jnp.float16)
+
+
+def trunk_from(text: str) -> Trunk:
+    """A trunk by what names it: ARCHITECTURE@SEED for random weights, such as resnet10@0, or a file. Raises `ValueError`."""
+    architecture, at, seed = text.partition("@")
+    if at and architecture in ARCHITECTURES and seed.isdigit():
+        return random_trunk(architecture, int(seed))
+    return load_trunk(Path(text))
 
 
 def random_trunk(architecture: str, seed: int = 0) -> Trunk:

@@ -8,7 +8,7 @@ from typing import Any
 
 from launch.actor import Performer, make_performer, new_session
 from launch.address import Address
-from launch.build import fine_tuning_phases, journal_info, networks_of, obs_shapes_of
+from launch.build import fine_tuning_phases, journal_info, networks_of, statistics_of
 from launch.keys import Keys
 from launch.link import Link
 from launch.orders import Metronome
@@ -66,7 +66,8 @@ def act(address: Address, keys: Keys | None, folder: Path, acting: Acting, peer:
             env = make_env(task, recipe.arm)
             try:
                 nets, phases = networks_of(task, recipe.learning), fine_tuning_phases(recipe.online)
-                link.begin(journal_info(task, "").layout, params_specs(nets, phases, obs_shapes_of(task)))
+                statistics = statistics_of(task, recipe.learning.vision)
+                link.begin(journal_info(task, "").layout, params_specs(nets, phases, statistics))
                 performer = make_performer(recipe, nets, phases, env, link.tell, acting.actor_id, session)
                 metronome = Metronome(task.hz) if acting.realtime else None
                 (run_free if recipe.online.pace == "free" else run_lockstep)(link, performer, metronome)

@@ -2,6 +2,7 @@
 
 import math
 from dataclasses import fields, replace
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -16,15 +17,36 @@ from agent.plan import check_phase, plan, prepared
 from agent.policy import exploration
 from agent.replay.entry import Layout
 from agent.replay.journal import JournalInfo
-from agent.types import Method, Nets, Phase, Scheduled
+from agent.types import ENCODER, Method, Nets, Phase, Scheduled
+from encoders.sight import Sight
+from encoders.spatial import Vision
+from encoders.trunk import Trunk, trunk_from
 from launch.callable_policy import CallablePolicy
 from launch.recipes import Learning, Offline, Online
 from launch.tasks import AnyTask, info_of, spaces_of
 
 
 def obs_shapes_of(task: AnyTask) -> dict[str, tuple[int, ...]]:
-    """Shape of one observation by name."""
+    """Shape of one observation by name, of vectors."""
     return {"state": spaces_of(task)[0]["state"].shape or ()}
+
+
+def sight_of(task: AnyTask, vision: Vision) -> Sight | None:
+    """What a run sees with; None where its task has no cameras. Raises `ValueError` where the trunk cannot be had."""
+    observed = spaces_of(task)[0].spaces
+    cameras = {name: space.shape or () for name, space in observed.items() if space.dtype == np.uint8}
+    return Sight(vision, cameras, _trunk(vision.trunk)) if cameras else None
+
+
+@cache
+def _trunk(text: str) -> Trunk:
+    return trunk_from(text)
+
+
+def statistics_of(task: AnyTask, vision: Vision) -> dict[str, tuple[int, ...]]:
+    """Shape of the statistics of each observation that has some."""
+    sight = sight_of(task, vision)
+    return obs_shapes_of(task) if sight is None else {**obs_shapes_of(task), **sight.statistics}
 
 
 def learning_with(method: str, learning: Learning) -> Learning:
@@ -53,11 +75,13 @@ def networks_of(task: AnyTask, learning: Learning) -> Nets:
             "critic": Adam(learning.critic_lr),
             "value": Adam(learning.critic_lr),
             "temperature": Adam(learning.temperature_lr),
+            ENCODER: Adam(learning.critic_lr),
         },
         discount=task.discount,
         tau=learning.tau,
         temperature=learning.temperature,
         target_entropy=learning.target_entropy,
+        sight=sight_of(task, learning.vision),
     )
 
 

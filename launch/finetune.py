@@ -1,6 +1,6 @@
 """Fine-tuning: the learner's side of a run in its folder, alone in its process or with an actor beside it."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -14,9 +14,18 @@ from agent.replay.journal import Journal
 from agent.types import Normalizer, Phase
 from launch import local
 from launch.address import EVERY_INTERFACE, Address, check_bind
-from launch.build import fine_tuning_phases, journal_info, networks_of, obs_shapes_of, starts_from_nothing
+from launch.build import (
+    fine_tuning_phases,
+    journal_info,
+    networks_of,
+    obs_shapes_of,
+    sight_of,
+    starts_from_nothing,
+    statistics_of,
+)
 from launch.callable_policy import CallablePolicy
 from launch.checkpoint import Checkpoints, about_checkpoint
+from launch.features import check_memory
 from launch.keys import Keys
 from launch.learner import Learner
 from launch.recipe_files import to_json
@@ -25,7 +34,7 @@ from launch.runs import RunLog, console, prepare
 from launch.serve import LATE_S, serve, serve_with_actor
 from launch.sockets import LearnerSockets
 from launch.stages import load_dataset, load_state, make_ring
-from launch.tasks import AnyTask, check_task, find_task, make_env
+from launch.tasks import check_task, find_task, make_env
 from launch.training import Training
 from sim.d4rl import D4RLTask
 
@@ -141,12 +150,19 @@ def _learner(recipe: FinetuneRecipe) -> Learner:
     """A learner at the beginning of its plan: from a pre-trained run, or from nothing."""
     task, online = find_task(recipe.task), recipe.online
     nets, phases = networks_of(task, recipe.learning), fine_tuning_phases(online)
-    dataset = None if recipe.data is None else load_dataset(recipe.data, task)
-    ring = make_ring(task, online.replay_capacity, online.replay)
+    sight = sight_of(task, recipe.learning.vision)
+    # Pictures take so much memory that no more of it is set aside than the run can fill.
+    rows = online.replay_capacity if sight is None else min(online.replay_capacity, online.env_steps)
+    dataset = None if recipe.data is None else load_dataset(recipe.data, task, sight)
+    if sight is not None:
+        frames = 0 if dataset is None else len(dataset) + len(dataset.episodes)
+        check_memory(sight, frames, rows)
+    ring = make_ring(task, rows, online.replay, sight)
     if check_sources(recipe, phases):
         state, method = load_state(Path(str(recipe.checkpoint)), task, recipe.learning)
         return Learner(nets, phases, state.normalizer, ring, dataset, recipe.seed, state, method)
-    return Learner(nets, phases, normalizer_of(dataset, task), ring, dataset, recipe.seed)
+    normalizer = normalizer_of(dataset, statistics_of(task, recipe.learning.vision))
+    return Learner(nets, phases, normalizer, ring, dataset, recipe.seed)
 
 
 def check_sources(recipe: FinetuneRecipe, phases: tuple[Phase, ...]) -> bool:
@@ -165,11 +181,10 @@ def check_sources(recipe: FinetuneRecipe, phases: tuple[Phase, ...]) -> bool:
     return False
 
 
-def normalizer_of(dataset: Dataset | None, task: AnyTask) -> Normalizer:
+def normalizer_of(dataset: Dataset | None, shapes: Mapping[str, tuple[int, ...]]) -> Normalizer:
     """The statistics of a data set; without one, observations as they are."""
     if dataset is not None:
         return dataset.normalizer()
-    shapes = obs_shapes_of(task)
     return Normalizer(
         {name: np.zeros(shape, np.float32) for name, shape in shapes.items()},
         {name: np.ones(shape, np.float32) for name, shape in shapes.items()},

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from agent.heads import Networks
+from encoders.spatial import Vision
 
 
 @dataclass(frozen=True)
@@ -17,6 +18,7 @@ class Learning:
         tau: step of the moving targets.
         temperature: its initial value.
         target_entropy: nats; None is minus the number of action dimensions.
+        vision: of a task with cameras: how pictures are seen.
     """
 
     networks: Networks = field(default_factory=Networks)
@@ -26,6 +28,7 @@ class Learning:
     tau: float = 0.005
     temperature: float = 1.0
     target_entropy: float | None = None
+    vision: Vision = field(default_factory=Vision)
 
     def __post_init__(self) -> None:
         for name in ("actor_lr", "critic_lr", "temperature_lr", "temperature"):

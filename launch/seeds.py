@@ -25,7 +25,7 @@ from launch.recipes import Evaluation, FinetuneRecipe, PretrainRecipe
 from launch.runs import prepare, read_json, write_json
 from launch.seeds_run import Run, check_finite, export, facts_of, means, save, take_up
 from launch.stages import load_dataset, load_state
-from launch.tasks import AnyTask, find_task
+from launch.tasks import AnyTask, find_task, spaces_of
 from launch.training import SAVE_EVERY_S
 
 RESULT = "result.json"
@@ -34,6 +34,14 @@ RESULT = "result.json"
 def seeds_of(recipe: PretrainRecipe | FinetuneRecipe) -> range:
     """The seeds of a recipe."""
     return range(recipe.seed, recipe.seed + recipe.seeds)
+
+
+def check_sightless(task: AnyTask) -> None:
+    """Raises `ValueError` for a task with cameras: pictures of several seeds side by side would not fit."""
+    if set(spaces_of(task)[0].spaces) != {"state"}:
+        raise ValueError(
+            f"--seeds: task {task.name!r} has cameras, whose pictures are kept for one seed at a time; start a run for each"
+        )
 
 
 def seed_folder(folder: Path, seed: int) -> Path:
@@ -50,6 +58,7 @@ def pretrain_seeds(
 ) -> dict[str, Any]:
     """Pre-trains the recipe's seeds on one data set as one program; returns what `result.json` holds."""
     task, phases = find_task(recipe.task), offline_phases(recipe.offline)
+    check_sightless(task)
     nets, dataset = networks_of(task, recipe.learning), load_dataset(recipe.data, task)
     seeds = seeds_of(recipe)
     prepare(folder, to_json(recipe), resume)
@@ -100,6 +109,7 @@ def finetune_seeds(recipe: FinetuneRecipe, folder: Path, progress: Progress, res
             "--seeds: several seeds run in the twin, in lockstep, to their end and with their replays on the device; "
             "leave --arm, --online.pace, --online.stop-score and --online.replay out"
         )
+    check_sightless(task)
     nets, phases = networks_of(task, recipe.learning), fine_tuning_phases(online)
     dataset = None if recipe.data is None else load_dataset(recipe.data, task)
     seeds = seeds_of(recipe)
@@ -110,7 +120,7 @@ def finetune_seeds(recipe: FinetuneRecipe, folder: Path, progress: Progress, res
     total = sum(phase.env_steps for phase in phases)
     capacity = min(online.replay_capacity, total)
     rings = Rings(len(seeds), capacity, obs_shapes_of(task), task.action_dim, task.discount, task.truncation_value)
-    normalizer = states[0].normalizer if states else normalizer_of(dataset, task)
+    normalizer = states[0].normalizer if states else normalizer_of(dataset, obs_shapes_of(task))
     population = Population(nets, phases, normalizer, dataset, seeds, rings, states, method)
     run = Run(recipe, seeds, folder, population, progress, total)
     with closing(run):

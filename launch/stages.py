@@ -16,11 +16,14 @@ from agent.replay.dataset import Dataset
 from agent.replay.journal_write import write_journal
 from agent.replay.ring import Ring
 from agent.types import Method, Normalizer, State
+from agent.vision import with_encoder
+from encoders.sight import Sight
 from launch.actor import operator_of
-from launch.build import networks_of, obs_shapes_of, offline_phases
+from launch.build import networks_of, obs_shapes_of, offline_phases, sight_of, statistics_of
 from launch.checkpoint import Checkpoints, check_fits, open_checkpoint
 from launch.collect import check_collect, collect
 from launch.evaluate import Evaluator
+from launch.features import encoded
 from launch.journal_tools import JOURNAL
 from launch.learner import OFFLINE_BLOCK, Learner
 from launch.policies import load_policy, ways_of_acting
@@ -45,12 +48,14 @@ def collect_stage(recipe: CollectRecipe, folder: Path, progress: Progress, resum
     return folder
 
 
-def load_dataset(path: str | Path, task: AnyTask) -> Dataset:
-    """A data set, checked against the task, with its rewards and returns as the task has them. Raises `ValueError`."""
+def load_dataset(path: str | Path, task: AnyTask, sight: Sight | None = None) -> Dataset:
+    """A data set, checked against the task, with its rewards and returns as the task has them, its pictures as `sight` keeps
+    them. Raises `ValueError`."""
     dataset = Dataset.load(Path(path))
     observed, action = spaces_of(task)
     dataset.check({name: space.shape or () for name, space in observed.items()}, action.shape[0], task.name)
-    return dataset.under(info_of(task, ""))
+    dataset = dataset.under(info_of(task, ""))
+    return dataset if sight is None else encoded(dataset, Path(path), sight)
 
 
 def pretrain_stage(recipe: PretrainRecipe, folder: Path, progress: Progress, resume: bool = False) -> None:
@@ -58,13 +63,14 @@ def pretrain_stage(recipe: PretrainRecipe, folder: Path, progress: Progress, res
     task = find_task(recipe.task)
     phases = offline_phases(recipe.offline)
     nets = networks_of(task, recipe.learning)
-    dataset = load_dataset(recipe.data, task)
+    sight = sight_of(task, recipe.learning.vision)
+    dataset = load_dataset(recipe.data, task, sight)
     prepare(folder, to_json(recipe), resume)
     with closing(Checkpoints(folder / "checkpoint")) as checkpoints:
         meta = checkpoints.meta() if checkpoints.newest is not None else {}
         if meta.get("finished"):
             return
-        learner = Learner(nets, phases, dataset.normalizer(), make_ring(task, 1, "host"), dataset, recipe.seed)
+        learner = Learner(nets, phases, dataset.normalizer(), make_ring(task, 1, "host", sight), dataset, recipe.seed)
         if meta:
             while learner.phase_index < meta["phase"]:
                 learner.enter_next()
@@ -108,12 +114,14 @@ def load_state(folder: Path, task: AnyTask, learning: Learning) -> tuple[State, 
         meta = checkpoints.meta()
         check_fits(meta, folder, task.name, to_plain(learning.networks))
         method = find_method(meta["method"])
+        nets = networks_of(task, learning)
+        method = with_encoder(nets, method)
         own = (*method.updated, *method.frozen)
         # A bridge may have carried more along, such as the prior that rolled in.
         carried = tuple(name for name in meta.get("groups", own) if name not in own)
         saved = replace(method, frozen=(*method.frozen, *carried))
-        zeros = {name: jnp.zeros(shape) for name, shape in obs_shapes_of(task).items()}
-        like = first_state(networks_of(task, learning), saved, Normalizer(zeros, zeros), jax.random.key(0))
+        zeros = {name: jnp.zeros(shape) for name, shape in statistics_of(task, learning.vision).items()}
+        like = first_state(nets, saved, Normalizer(zeros, zeros), jax.random.key(0))
         state = checkpoints.arrays({"state": like})["state"]
         return state.replace(params={name: state.params[name] for name in own}), method
     finally:
@@ -135,6 +143,6 @@ def evaluate_stage(folder: Path, trials: int, arm: str, seed: int) -> dict[str, 
     return {"checkpoint": str(folder), "task": meta["task"], "updates": meta["version"], **scores}
 
 
-def make_ring(task: AnyTask, capacity: int, place: Literal["device", "host"]) -> Ring:
+def make_ring(task: AnyTask, capacity: int, place: Literal["device", "host"], sight: Sight | None = None) -> Ring:
     """The replay of a task."""
-    return Ring(capacity, obs_shapes_of(task), task.action_dim, task.discount, task.truncation_value, place)
+    return Ring(capacity, obs_shapes_of(task), task.action_dim, task.discount, task.truncation_value, place, sight)

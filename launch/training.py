@@ -14,7 +14,7 @@ from agent.replay.entry import Begin, Entry, Gap, Scores, Step
 from agent.replay.episodes import Tombstones
 from agent.replay.journal import Journal, JournalReader
 from agent.replay.journal_info import session_name
-from agent.types import Phase, State, Transition
+from agent.types import ENCODER, Phase, State, Transition
 from launch.checkpoint import Checkpoints
 from launch.learner import OFFLINE_BLOCK, Learner
 from launch.ledger import Episode, Ledger
@@ -328,6 +328,6 @@ def meta_of(recipe: Any, method: str, state: State, numbers: Mapping[str, Any]) 
 
 def saved_policy(state: State, phases: Sequence[Phase]) -> dict[str, Any]:
     """The policy part of a checkpoint: what the plan's policy acts with, as far as it is there yet."""
-    groups = {group for behavior in acting(phases).values() for group in behavior.groups}
+    groups = {group for behavior in acting(phases).values() for group in behavior.groups} | {ENCODER}
     params = {group: state.params[group] for group in sorted(groups) if group in state.params}
     return {"params": params, "normalizer": {"mean": state.normalizer.mean, "std": state.normalizer.std}}

@@ -25,7 +25,7 @@ from flax.traverse_util import flatten_dict, unflatten_dict
 from agent.adopt import init_group
 from agent.policy import PolicyParams
 from agent.replay.record import LIMIT, ArraySpec, RecordError, pack
-from agent.types import Nets, Normalizer, Phase
+from agent.types import ENCODER, Nets, Normalizer, Phase
 from launch.orders import Order
 from launch.recipe_files import structure, to_plain
 
@@ -213,7 +213,8 @@ def params_specs(
         if phase.collect is None:
             continue
         key = jax.random.key(0)
-        groups = {group: jax.eval_shape(partial(init_group, nets, group), key) for group in phase.collect.groups}
+        named = (*phase.collect.groups, *({ENCODER} & nets.modules.keys()))
+        groups = {group: jax.eval_shape(partial(init_group, nets, group), key) for group in named}
         leaves: Any = flatten_dict({"params": groups}, sep="/")
         flat: dict[str, ArraySpec] = {name: ("<f4", tuple(x.shape)) for name, x in leaves.items()}
         specs[number] = flat | {

@@ -12,15 +12,15 @@ def actor(params: Params, view: View, batch: Batch, key: jax.Array) -> tuple[jax
 
     With some noise a clone of few demonstrations bears being off their path; without, it may fail at the first deviation.
     """
-    names = sorted(batch.obs)
-    keys = dict(zip(names, jax.random.split(key, len(names)), strict=True))
     std = view.state.normalizer.std
-    obs = {
+    names = [name for name in sorted(std) if batch.obs[name].ndim == 2]  # vectors
+    keys = dict(zip(names, jax.random.split(key, len(names)), strict=True))
+    noisy = {
         name: batch.obs[name]
         + view.coef["noise"] * std[name][None] * jax.random.normal(keys[name], batch.obs[name].shape)
         for name in names
     }
-    policy = view.pi(obs, params)
+    policy = view.pi({**batch.obs, **noisy}, params)
     error = jnp.mean((policy.mode() - batch.action) ** 2)
     return -jnp.mean(log_likelihood(policy, batch.action)), {"squared_error": error}
 

@@ -18,7 +18,7 @@ from agent.types import Array, Batch, Method, Metrics, Params, View
 def action_slope(params: Params, view: View, batch: Batch, action: jax.Array) -> jax.Array:
     """`grad_a Q_e(s, a)`, `(E, B, A)`, for actions `(B, A)`: the members side by side in one backward pass."""
     one = view.nets.modules["critic"].clone(members=1)
-    obs = view.state.normalizer(batch.obs)
+    obs = view.seen(batch.obs)
 
     def of_member(own: Array) -> jax.Array:
         own = jax.tree.map(lambda x: x[None], own)
@@ -40,7 +40,7 @@ def critic(params: Params, view: View, batch: Batch, key: jax.Array) -> tuple[ja
     own, _ = view.pi(batch.obs).sample(policy_key)
     uniform = jax.random.uniform(uniform_key, own.shape, minval=-1.0, maxval=1.0)
     action = jax.lax.stop_gradient(jnp.where(jnp.arange(len(own))[:, None] % 2 == 0, own, uniform))
-    obs = view.state.normalizer(batch.obs)
+    obs = view.seen(batch.obs)
     noise = predicted_noise(view, obs, action)
     alpha = view.apply("alpha", obs, params=params)
     error = action_slope(params, view, batch, action) - (alpha[:, None] * noise)[None]

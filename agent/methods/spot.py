@@ -21,7 +21,7 @@ def unlikelihood(
 ) -> tuple[Array, Metrics]:
     """`E[reconstruction error + BETA * divergence]`: a negative evidence bound of log p(a|s) up to a factor and a constant."""
     noise = jax.random.normal(key, (len(action), view.nets.modules["vae"].latent_dim))
-    terms = view.apply("vae", view.state.normalizer(batch.obs), action, noise, params=params)
+    terms = view.apply("vae", view.seen(batch.obs), action, noise, params=params)
     reconstruction, divergence = (jnp.mean(term) for term in terms)
     return reconstruction + BETA * divergence, {"reconstruction": reconstruction, "divergence": divergence}
 

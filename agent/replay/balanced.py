@@ -9,6 +9,7 @@ from collections.abc import Mapping
 import jax
 import jax.numpy as jnp
 
+from agent.replay.frames import rows_of
 from agent.replay.mixture import Sources, draw
 from agent.types import Batch, State, View
 
@@ -59,11 +60,11 @@ def draw_balanced(
     from_data = index < count
 
     def choose(a: jax.Array, b: jax.Array) -> jax.Array:
-        first = jnp.take(a, jnp.minimum(index, count - 1), axis=0)
-        second = jnp.take(b, jnp.maximum(index - count, 0), axis=0)
-        return jnp.where(from_data.reshape(*index.shape, *[1] * (first.ndim - 2)), first, second)
+        return jnp.where(from_data.reshape(*index.shape, *[1] * (a.ndim - 2)), a, b)
 
-    drawn = jax.tree.map(choose, offline, online)
+    first, second = jax.random.split(jax.random.fold_in(chosen, 1))
+    at_data, at_replay = jnp.minimum(index, count - 1), jnp.maximum(index - count, 0)
+    drawn = jax.tree.map(choose, rows_of(offline, at_data, first), rows_of(online, at_replay, second))
     now = jnp.int32(0)
     return drawn.replace(index=index, contrast=draw(sources, HALVES, even, now, now, minibatches, 2 * batch_size))
 

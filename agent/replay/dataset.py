@@ -1,7 +1,7 @@
 """Data sets: transitions in order as columns, with what they mean."""
 
-from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +9,7 @@ import numpy as np
 
 from agent.replay.columns import read_columns
 from agent.replay.entry import Layout
+from agent.replay.frames import FRAME, Encode
 from agent.replay.journal_info import DatasetInfo, JournalInfo, journal_folder
 from agent.replay.returns import discounted_returns, episode_slices
 from agent.types import SOURCES, Batch, Normalizer
@@ -25,10 +26,13 @@ class Dataset:
         info: what the numbers mean.
         columns: arrays `(N, ...)`: `obs/NAME`, `next_obs/NAME`, `action`, `executed`, `reward` (float64), `terminated`,
             `truncated`, `success` (whether the episode has succeeded by then), `source`, `policy_version`.
+        frames: once pictures are told apart from the rest (see `encoded`): each once, `(F, 1 + V, ...)` by camera; the columns
+            then have `obs/frame` and `next_obs/frame` in their place.
     """
 
     info: DatasetInfo
     columns: Mapping[str, np.ndarray]
+    frames: Mapping[str, np.ndarray] = field(default_factory=dict)
 
     def __len__(self) -> int:
         return len(self.columns["reward"])
@@ -109,7 +113,28 @@ class Dataset:
             raw = (columns["reward"] - mine.reward_shift) / mine.reward_scale
             columns["reward"] = info.reward_scale * raw + info.reward_shift
         kept = {name: getattr(info, name) for name in ("discount", "reward_scale", "reward_shift", "truncation_value")}
-        return Dataset(replace(mine, **kept), columns)
+        return replace(self, info=replace(mine, **kept), columns=columns)
+
+    def pictures(self, cameras: Collection[str]) -> tuple[dict[str, np.ndarray], np.ndarray, np.ndarray]:
+        """Each picture once, `(F, H, W, 3)` by camera, in order; and where each transition's first and next one are, `(N,)`."""
+        end = self.columns["terminated"] | self.columns["truncated"]
+        episodes = episode_slices(np.append(end[:-1], True))  # with one at the end that has no end mark
+        starts = np.zeros(len(self), bool)
+        starts[[episode.start for episode in episodes]] = True
+        following = np.arange(len(self)) + np.cumsum(starts)
+        found = {}
+        for name in cameras:
+            found[name] = np.empty((len(self) + len(episodes), *self.columns[f"obs/{name}"].shape[1:]), np.uint8)
+            found[name][following] = self.columns[f"next_obs/{name}"]
+            found[name][(following - 1)[starts]] = self.columns[f"obs/{name}"][starts]
+        return found, (following - 1).astype(np.int32), following.astype(np.int32)
+
+    def encoded(self, cameras: Collection[str], encode: Encode) -> "Dataset":
+        """The same with what is kept of pictures in their place: `encode` makes it of each once."""
+        pictures, first, following = self.pictures(cameras)
+        rest = {name: x for name, x in self.columns.items() if name.partition("/")[2] not in cameras}
+        rest |= {f"obs/{FRAME}": first, f"next_obs/{FRAME}": following}
+        return replace(self, columns=rest, frames=encode(pictures))
 
     def check(self, obs_shapes: Mapping[str, tuple[int, ...]], action_dim: int, task: str) -> None:
         """Raises `ValueError`, one sentence, where the data does not fit the task or holds numbers that are none."""
@@ -166,6 +191,7 @@ class Dataset:
             source=np.full(n, SOURCES.index("offline"), np.int32),
             ended=ended,
             outcome=self._outcome(),
+            frames=dict(self.frames) or None,
         )
 
     def _outcome(self) -> np.ndarray:
@@ -178,8 +204,10 @@ class Dataset:
         return found
 
     def normalizer(self) -> Normalizer:
-        """Observation statistics of this data, to be frozen into the run."""
-        obs = self._named("obs/")
+        """Observation statistics of this data, to be frozen into the run; of features, for each channel; pictures have none."""
+        obs = {name: x for name, x in self._named("obs/").items() if name != FRAME}
+        features = {name: x[:, 0] for name, x in self.frames.items() if x.dtype != np.uint8}
+        obs |= {name: x.reshape(-1, x.shape[-1]) for name, x in features.items()}
         mean = {name: x.mean(axis=0, dtype=np.float64).astype(np.float32) for name, x in obs.items()}
         std = {name: x.std(axis=0, dtype=np.float64).astype(np.float32) for name, x in obs.items()}
         return Normalizer(mean, {name: np.where(x < MIN_STD, np.float32(1.0), x) for name, x in std.items()})

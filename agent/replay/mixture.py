@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from agent.replay.frames import rows_of, shifted
 from agent.replay.ring import Ring
 from agent.types import Batch, Scheduled, at_step
 
@@ -54,11 +55,14 @@ def draw(
     parts = []
     for i, (name, count) in enumerate(counts(shares, batch_size).items()):
         columns, size = sources[name]
+        own = jax.random.fold_in(key, i)
         if size is None:
-            parts.append(jax.tree.map(lambda x: x[step], columns))
+            drawn = jax.tree.map(lambda x: x[step], columns)
+            cameras = [name for name, x in drawn.obs.items() if x.dtype == jnp.uint8]
+            parts.append(shifted(drawn, cameras, own) if cameras else drawn)
             continue
-        rows = jax.random.randint(jax.random.fold_in(key, i), (minibatches, count), 0, size)
-        parts.append(jax.tree.map(lambda x, rows=rows: jnp.take(x, rows, axis=0), columns))
+        rows = jax.random.randint(own, (minibatches, count), 0, size)
+        parts.append(rows_of(columns, rows, jax.random.fold_in(own, 1)))
     if len(parts) == 1:
         return parts[0]
     if sum(x.reward.shape[1] for x in parts) == batch_size:
@@ -77,4 +81,4 @@ def draw_on_host(
 ) -> Batch:
     """`(steps, U, count, ...)` minibatches of the share `online`, out of a host ring."""
     count = counts(shares, batch_size)["online"]
-    return ring.take(rng.integers(0, len(ring), (steps, minibatches, count)))
+    return ring.take(rng.integers(0, len(ring), (steps, minibatches, count)), rng)

@@ -1,6 +1,6 @@
 """The replay: a ring of transitions, on the device or on the host, that knows which rows make up an episode."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from functools import partial
 from typing import Literal
 
@@ -9,8 +9,10 @@ import jax.numpy as jnp
 import numpy as np
 
 from agent.replay.dataset import ACTION_LIMIT
+from agent.replay.frames import FRAME, FrameStore
 from agent.replay.returns import discounted_returns
 from agent.types import Batch, Transition
+from encoders.sight import Sight
 
 
 class Ring:
@@ -21,11 +23,13 @@ class Ring:
 
     Args:
         capacity: transitions kept.
-        obs_shapes: shape of one observation by name.
+        obs_shapes: shape of one observation by name; of vectors.
         action_dim: A.
         discount: per step, for the returns.
         truncation_value: value of what follows an episode that was cut short.
         place: `device` draws batches inside the training program; `host` keeps numpy arrays.
+        sight: of a task with cameras: what is kept of pictures. Each is kept once, and a row whose pictures were written over,
+            because there were many short episodes, becomes a copy of the newest.
     """
 
     def __init__(
@@ -36,6 +40,7 @@ class Ring:
         discount: float,
         truncation_value: float,
         place: Literal["device", "host"] = "device",
+        sight: Sight | None = None,
     ) -> None:
         if capacity < 1:
             raise ValueError(f"replay: capacity is {capacity}; give at least 1")
@@ -43,7 +48,15 @@ class Ring:
         self.inserted = 0
         self._episodes: dict[int, tuple[list[int], list[float]]] = {}  # per session: insert numbers and rewards so far
         self.on_device = place == "device"
-        obs = {name: np.zeros((capacity, *shape), np.float32) for name, shape in obs_shapes.items()}
+        obs: dict[str, np.ndarray] = {
+            name: np.zeros((capacity, *shape), np.float32) for name, shape in obs_shapes.items()
+        }
+        self._store: FrameStore | None = None
+        if sight is not None:
+            self._store = FrameStore(capacity, sight.shapes, sight.dtype, sight.encode, self.on_device)
+            obs[FRAME] = np.zeros(capacity, np.int32)
+            self._newest: dict[int, int] = {}  # per session: the number of its newest picture
+            self._needs = np.zeros(capacity, np.int64)  # by row: its first picture
         zeros = partial(np.zeros, capacity, np.float32)
         self.columns = Batch(
             obs=obs,
@@ -59,6 +72,8 @@ class Ring:
         )
         if self.on_device:
             self.columns = jax.tree.map(jnp.array, self.columns)
+            if self._store is not None:
+                self.columns = self.columns.replace(frames=self._store.frames)
 
     def __len__(self) -> int:
         return min(self.inserted, self.capacity)
@@ -70,7 +85,14 @@ class Ring:
 
     def _add(self, transitions: Sequence[Transition]) -> None:
         rows = (self.inserted + np.arange(len(transitions))) % self.capacity
-        self._write(rows, _stack(transitions))
+        values = _stack(transitions, self.columns.obs.keys())
+        if self._store is not None:
+            first, following = self._keep_pictures(self._store, transitions)
+            self._needs[rows] = first
+            places = (first % self._store.capacity, following % self._store.capacity)
+            for part, at in zip(("obs", "next_obs"), places, strict=True):
+                values[part] = {**values[part], FRAME: at.astype(np.int32)}
+        self._write(rows, values)
         returns: dict[int, float] = {}
         for t in transitions:
             numbers, rewards = self._episodes.setdefault(t.session, ([], []))
@@ -83,9 +105,38 @@ class Ring:
                 del self._episodes[t.session]
         kept = {n: value for n, value in returns.items() if n >= self.inserted - self.capacity}
         if kept:
-            values = np.asarray(list(kept.values()), np.float32)
-            known = {"mc_return": values, "has_return": np.ones_like(values)}
+            found = np.asarray(list(kept.values()), np.float32)
+            known = {"mc_return": found, "has_return": np.ones_like(found)}
             self._write(np.asarray(list(kept)) % self.capacity, known)
+        if self._store is not None:
+            self._replace_blind(self._store, values)
+
+    def _keep_pictures(self, store: FrameStore, transitions: Sequence[Transition]) -> tuple[np.ndarray, np.ndarray]:
+        """Puts the pictures of transitions into the store; the numbers `(n,)` of each one's first and of its next picture."""
+        cameras, pictures, first, following = list(store.frames), [], [], []
+        number = store.inserted
+        open_sessions = set(self._episodes)
+        for t in transitions:
+            if t.session not in open_sessions:
+                pictures.append(t.obs)
+                self._newest[t.session], number = number, number + 1
+            pictures.append(t.next_obs)
+            first.append(self._newest[t.session])
+            following.append(number)
+            self._newest[t.session], number = number, number + 1
+            (open_sessions.discard if t.terminated or t.truncated else open_sessions.add)(t.session)
+        store.add({name: np.stack([obs[name] for obs in pictures]) for name in cameras})
+        if self.on_device:
+            self.columns = self.columns.replace(frames=store.frames)
+        return np.asarray(first), np.asarray(following)
+
+    def _replace_blind(self, store: FrameStore, values: Mapping) -> None:
+        """Rows whose first picture was written over become copies of the newest row."""
+        blind = np.flatnonzero(self._needs[: len(self)] < store.oldest)
+        if len(blind):
+            newest = jax.tree.map(lambda x: np.repeat(x[-1:], len(blind), axis=0), dict(values))
+            self._needs[blind] = self._needs[(self.inserted - 1) % self.capacity]
+            self._write(blind, newest)
 
     def abandon(self, session: int) -> None:
         """Forgets an open episode (its actor is gone, or a part of it was lost): its rows stay, without a return."""
@@ -110,9 +161,15 @@ class Ring:
             jax.tree.map(lambda column, value: column.__setitem__(rows, value), columns, values)
         self.columns = self.columns.replace(**columns)
 
-    def take(self, indices: np.ndarray) -> Batch:
-        """Rows `indices (...)` as new numpy arrays, which the device may keep. Of a host ring."""
-        return jax.tree.map(lambda x: np.take(x, indices, axis=0, mode="clip"), self.columns)
+    def take(self, indices: np.ndarray, rng: np.random.Generator) -> Batch:
+        """Rows `indices (...)` as new numpy arrays, which the device may keep. Of a host ring; `rng` picks views."""
+        found = jax.tree.map(lambda x: np.take(x, indices, axis=0, mode="clip"), self.columns)
+        return found if self._store is None else self._store.take(found, rng)
+
+    @property
+    def frame_bytes(self) -> int:
+        """Memory that pictures take."""
+        return 0 if self._store is None else sum(x.nbytes for x in self._store.frames.values())
 
 
 @partial(jax.jit, donate_argnums=0)
@@ -120,12 +177,14 @@ def _scatter(columns: dict, rows: jax.Array, values: dict) -> dict:
     return jax.tree.map(lambda column, value: column.at[rows].set(value, mode="drop"), columns, values)
 
 
-def _stack(transitions: Sequence[Transition]) -> dict:
+def _stack(transitions: Sequence[Transition], names: Collection[str]) -> dict:
+    """Columns of transitions; of their observations, those of these names."""
+
     def column(name: str, kind: type = np.float32) -> np.ndarray:
         return np.asarray([getattr(t, name) for t in transitions], kind)
 
     def named(name: str) -> dict[str, np.ndarray]:
-        keys = getattr(transitions[0], name)
+        keys = [key for key in getattr(transitions[0], name) if key in names]
         return {k: np.asarray([getattr(t, name)[k] for t in transitions], np.float32) for k in keys}
 
     nothing = np.zeros(len(transitions), np.float32)

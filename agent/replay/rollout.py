@@ -3,10 +3,11 @@
 import jax
 import jax.numpy as jnp
 
+from agent.replay.frames import rows_of
 from agent.types import Batch
 
 
-def newest(columns: Batch, place: jax.Array, rows: int) -> Batch:
+def newest(columns: Batch, place: jax.Array, rows: int, key: jax.Array) -> Batch:
     """The newest rows of a replay, `(R, ...)`, the oldest first. The last one ends what is known of its episode.
 
     Where a rollout has fewer rows than steps (an operator removed an episode), those there are stand in for the missing ones,
@@ -16,10 +17,11 @@ def newest(columns: Batch, place: jax.Array, rows: int) -> Batch:
         columns: a ring of rows.
         place: `(2,)` int32: where the next row would be written, and how many rows the rollout has, at least 1.
         rows: R.
+        key: picks among the views of pictures.
     """
     age = jnp.arange(rows - 1, -1, -1) % place[1]  # 0 is the newest
     index = (place[0] - 1 - age) % len(columns.reward)
-    found = jax.tree.map(lambda x: jnp.take(x, index, axis=0), columns)
+    found = rows_of(columns, index, key)
     return found.replace(ended=jnp.where(age == 0, 1.0, found.ended))
 
 

@@ -173,7 +173,7 @@ def ring():
 @pytest.mark.parametrize("rows", [1, 4, 9])
 def test_the_newest_rows_come_in_order_across_the_edge_of_the_ring(ring, rows):
     """Also as if fewer had been inserted: wherever the next row would be written."""
-    take = jax.jit(lambda place: newest(ring.columns, place, rows))
+    take = jax.jit(lambda place: newest(ring.columns, place, rows, jax.random.key(0)))
     for last in range(14 + rows - 1, 23):
         found, numbers = take(jnp.array([(last + 1) % 9, rows], jnp.int32)), range(last - rows + 1, last + 1)
         assert found.reward.tolist() == [float(i) for i in numbers]
@@ -181,7 +181,7 @@ def test_the_newest_rows_come_in_order_across_the_edge_of_the_ring(ring, rows):
 
 
 def test_rows_that_are_missing_are_made_up_for_by_those_there_are(ring):
-    found = newest(ring.columns, jnp.array([23 % 9, 3], jnp.int32), 8)
+    found = newest(ring.columns, jnp.array([23 % 9, 3], jnp.int32), 8, jax.random.key(0))
     assert found.reward.tolist() == [21.0, 22.0, 20.0, 21.0, 22.0, 20.0, 21.0, 22.0]
     assert found.ended.tolist() == [0.0, 1.0, 0.0, 0.0, 1.0, 0.0, 0.0, 1.0]  # nothing flows from one turn to the other
     # So every copy of a row has the row's own advantage.

@@ -173,7 +173,7 @@ def test_both_places_hold_the_same():
 def test_taking_rows_of_a_host_ring_copies_them():
     ring = ring_of(4, "host")
     ring.add([transition(reward=float(i)) for i in range(4)])
-    taken = ring.take(np.array([[3, 1], [0, 0]]))
+    taken = ring.take(np.array([[3, 1], [0, 0]]), np.random.default_rng(0))
     ring.add([transition(reward=50.0)] * 4)
     np.testing.assert_array_equal(taken.reward, [[3.0, 1.0], [0.0, 0.0]])
     assert taken.obs["x"].shape == (2, 2, 1)
