@@ -99,8 +99,10 @@ class Encoder(nn.Module):
             through = features(self.architecture, weights, jnp.concatenate(list(maps.values())))
             maps = dict(zip(maps, jnp.split(through, len(maps)), strict=True))
         for name, x in maps.items():
-            embeddings = SpatialEmbeddings(self.vision.blocks, name=f"{name}_pool")
-            pool = embeddings if self.vision.pooling == "embeddings" else SpatialSoftmax(name=f"{name}_pool")
+            if self.vision.pooling == "embeddings":
+                pool: nn.Module = SpatialEmbeddings(self.vision.blocks, name=f"{name}_pool")
+            else:
+                pool = SpatialSoftmax(name=f"{name}_pool")
             squeezed = nn.Dense(self.vision.bottleneck, kernel_init=nn.initializers.orthogonal(), name=name)(pool(x))
             parts.append(jnp.tanh(nn.LayerNorm(name=f"{name}_norm")(squeezed)))
         return jnp.concatenate(parts, axis=-1)
