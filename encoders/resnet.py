@@ -56,15 +56,11 @@ def find_architecture(name: str) -> Architecture:
     return ARCHITECTURES[name]
 
 
-class Norm(nn.Module):
-    """What follows a convolution: a folded batch norm, or a group norm."""
-
-    kind: Literal["folded", "group"]
+class Folded(nn.Module):
+    """What is left of a batch norm in inference mode: one scale and one shift per channel."""
 
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
-        if self.kind == "group":
-            return nn.GroupNorm(num_groups=GROUPS, epsilon=1e-5)(x)
         scale = self.param("scale", nn.initializers.ones, (x.shape[-1],))
         shift = self.param("shift", nn.initializers.zeros, (x.shape[-1],))
         return x * scale[None, None, None] + shift[None, None, None]
@@ -92,7 +88,9 @@ class Convolution(nn.Module):
             kernel_init=nn.initializers.he_normal(),
             name="conv",
         )(x)
-        return Norm(self.architecture.norm, name="norm")(x)
+        if self.architecture.norm == "group":
+            return nn.GroupNorm(num_groups=GROUPS, epsilon=1e-5, name="norm")(x)
+        return Folded(name="norm")(x)
 
 
 class Block(nn.Module):
@@ -129,7 +127,7 @@ class ResNet(nn.Module):
         kind = self.architecture
         x = nn.relu(Convolution(kind, WIDTH, 7, 2, name="stem")(x))
         edge = [(1, 1), (1, 1)] if kind.padding == "torch" else "SAME"
-        x = nn.max_pool(x, (3, 3), (2, 2), padding=edge)
+        x = nn.max_pool(x, (3, 3), (2, 2), padding=edge)  # type: ignore[arg-type]  # it takes pairs too
         for stage, blocks in enumerate(kind.stages):
             for i in range(blocks):
                 stride = 2 if stage > 0 and i == 0 else 1

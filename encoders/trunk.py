@@ -137,7 +137,7 @@ def flattened(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     """Leaves by path, `stem/conv/kernel`."""
     found: dict[str, Any] = {}
     for name, x in tree.items():
-        found |= flattened(x, f"{prefix}{name}/") if isinstance(x, Mapping) else {prefix + name: x}
+        found |= flattened(x, f"{prefix}{name}/") if isinstance(x, Mapping) else {f"{prefix}{name}": x}
     return found
 
 
