@@ -7,11 +7,10 @@ import re
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-import jax
 import numpy as np
 
-from encoders.resnet import find_architecture, init_params
-from encoders.trunk import Trunk, flattened, unflattened
+from encoders.resnet import find_architecture
+from encoders.trunk import Trunk, flattened, unflattened, weight_shapes
 
 EPSILON = 1e-5  # of torchvision's batch norms, whose place is in the code, not in the file
 BATCH_NORM = ("weight", "bias", "running_mean", "running_var")
@@ -39,7 +38,7 @@ def from_torch_state(architecture: str, state: Arrays, source: str) -> Trunk:
         raise ValueError(
             f"{architecture}: its norms are no batch norms; give SERL's pickle, or name another architecture"
         )
-    wanted = _wanted(architecture)
+    wanted = weight_shapes(architecture)
     names = {path: _torch_names(path) for path in _convolutions(wanted)}
     shapes: dict[str, tuple[int, ...]] = {}
     for path, (kernel, norm) in names.items():
@@ -65,16 +64,11 @@ def from_serl_params(architecture: str, params: Mapping[str, Any], source: str) 
     """
     if find_architecture(architecture).norm != "group":
         raise ValueError(f"{architecture}: SERL's pickle holds resnet10_serl; name that")
-    wanted = _wanted(architecture)
+    wanted = weight_shapes(architecture)
     names = {path: _serl_name(path) for path in wanted}
     given = {name: x for name, x in flattened(params).items() if not SERL_HEAD.fullmatch(name)}
     found = _checked(architecture, {names[path]: shape for path, shape in wanted.items()}, given)
     return _trunk(architecture, {path: found[name] for path, name in names.items()}, source)
-
-
-def _wanted(architecture: str) -> dict[str, tuple[int, ...]]:
-    """Shapes of an architecture's weights by path."""
-    return {path: x.shape for path, x in flattened(jax.eval_shape(lambda: init_params(architecture, 0))).items()}
 
 
 def _convolutions(paths: Iterable[str]) -> list[str]:
@@ -106,10 +100,11 @@ def _serl_name(path: str) -> str:
 
 def _checked(architecture: str, shapes: Mapping[str, tuple[int, ...]], given: Mapping[str, Any]) -> Arrays:
     """What is given, where it is all that is wanted, and finite numbers of the shapes that are wanted."""
-    where = f"weights of {architecture}"
+    where, extra = f"weights of {architecture}", sorted(given.keys() - shapes.keys())
     for name, shape in shapes.items():
         if name not in given:
-            raise ValueError(f"{where}: {name} is missing; name the architecture that they are of")
+            instead = f", and there is {extra[0]}" if extra else ""
+            raise ValueError(f"{where}: {name} is missing{instead}; name the architecture that they are of")
         x = given[name]
         if not isinstance(x, np.ndarray) or x.dtype.kind != "f":
             kind = x.dtype if isinstance(x, np.ndarray) else type(x).__name__
@@ -118,7 +113,7 @@ def _checked(architecture: str, shapes: Mapping[str, tuple[int, ...]], given: Ma
             raise ValueError(f"{where}: {name} is {x.shape}, not {shape}; name the architecture that they are of")
         if not np.isfinite(x).all():
             raise ValueError(f"{where}: {name} holds numbers that are not finite; get the file again")
-    if extra := sorted(given.keys() - shapes.keys()):
+    if extra:
         raise ValueError(f"{where}: {extra[0]} is left over; name the architecture that they are of")
     return given
 
