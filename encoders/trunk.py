@@ -13,7 +13,7 @@ import numpy as np
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
-from encoders.resnet import ARCHITECTURES, STRIDE, ResNet, find_architecture, init_params
+from encoders.resnet import ARCHITECTURES, STRIDE, ResNet, find_architecture, init_params, param_shapes
 
 # torchvision's preprocessing of its ImageNet weights, of channels from 0 to 1; SERL's is the same.
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
@@ -106,8 +106,7 @@ def trunk_from(text: str) -> Trunk:
 
 def random_trunk(architecture: str, seed: int = 0) -> Trunk:
     """A trunk of random weights, the same for the same seed. Raises `ValueError` for an unknown architecture."""
-    params = jax.tree.map(np.asarray, init_params(architecture, seed))
-    return Trunk(architecture, params, f"random weights, seed {seed}")
+    return Trunk(architecture, init_params(architecture, seed), f"random weights, seed {seed}")
 
 
 def save_trunk(trunk: Trunk, path: Path) -> None:
@@ -122,6 +121,8 @@ def save_trunk(trunk: Trunk, path: Path) -> None:
 def load_trunk(path: Path) -> Trunk:
     """The trunk in a file that `save_trunk` wrote. Raises `ValueError` in one sentence for anything else."""
     try:
+        with path.open("rb"):  # what is no file has a name for what it is
+            pass
         with safe_open(path, framework="numpy") as file:
             about = file.metadata() or {}
             if about.get("format") != FORMAT:
@@ -129,31 +130,37 @@ def load_trunk(path: Path) -> Trunk:
             arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a mapping)
     except FileNotFoundError:
         raise ValueError(f"trunk {path}: there is no such file; make one with `segue encoder import`") from None
-    except (OSError, SafetensorError) as error:
+    except (OSError, SafetensorError, TypeError) as error:
         raise ValueError(f"trunk {path} cannot be read ({error}); make it again with `segue encoder import`") from error
-    check_weights(path, about["architecture"], arrays)
-    return Trunk(about["architecture"], unflattened(arrays), about["source"])
+    architecture = about.get("architecture", "")
+    if architecture not in ARCHITECTURES:
+        raise ValueError(f"trunk {path}: it is of architecture {architecture!r}, which is unknown; import it again")
+    check_weights(path, architecture, arrays)
+    return Trunk(architecture, unflattened(arrays), about.get("source", "not told"))
 
 
 def check_weights(path: Path, architecture: str, arrays: Mapping[str, np.ndarray]) -> None:
-    """Raises `ValueError` that names the first weight that is missing, left over, of another shape or not finite."""
-    wanted = flattened(jax.eval_shape(lambda: init_params(architecture, 0)))
+    """Raises `ValueError` that names the first weight that is missing, left over, of another kind or not finite."""
+    wanted = weight_shapes(architecture)
     for name in sorted({*wanted, *arrays}):
-        want = wanted[name].shape if name in wanted else None
-        have = arrays[name].shape if name in arrays else None
+        want = f"float32 {wanted[name]}" if name in wanted else "none"
+        have = f"{arrays[name].dtype} {arrays[name].shape}" if name in arrays else "absent"
         if want != have:
-            raise ValueError(
-                f"trunk {path}: {name} is {have}, {architecture} wants {want}; name the right architecture"
-            )
+            raise ValueError(f"trunk {path}: {name} is {have}, {architecture} wants {want}; import it again")
         if not np.isfinite(arrays[name]).all():
-            raise ValueError(f"trunk {path}: {name} holds numbers that are not finite; get the file again")
+            raise ValueError(f"trunk {path}: {name} holds numbers that are not finite; import it again")
+
+
+def weight_shapes(architecture: str) -> dict[str, tuple[int, ...]]:
+    """Of all weights by path. Raises `ValueError` for an unknown architecture."""
+    return {path: x.shape for path, x in flattened(param_shapes(architecture)).items()}
 
 
 def flattened(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     """Leaves by path, `stem/conv/kernel`."""
     found: dict[str, Any] = {}
     for name, x in tree.items():
-        found |= flattened(x, f"{prefix}{name}/") if isinstance(x, Mapping) else {prefix + name: x}
+        found |= flattened(x, f"{prefix}{name}/") if isinstance(x, Mapping) else {f"{prefix}{name}": x}
     return found
 
 

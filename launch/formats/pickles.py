@@ -6,6 +6,8 @@ arrays are then built here from plain bytes whose dtype, shape and number agree.
 
 import pickle
 import pickletools
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
 from typing import Any
@@ -18,10 +20,28 @@ OPCODES = {opcode.code: opcode for opcode in pickletools.opcodes}
 PLAIN = (str, bytes, int, float, complex, bool, type(None))
 
 
+@dataclass(frozen=True)
+class Vocabulary:
+    """What a kind of pickle may ask for.
+
+    Attributes:
+        names: the stand-in of each module's name.
+        advice: what to do about a file that asks for anything else.
+        elsewhere: the stand-in of what a pickle says it keeps elsewhere; where there is none, that is refused.
+    """
+
+    names: Mapping[tuple[str, str], type[Stand]]
+    advice: str
+    elsewhere: Callable[[Any], Stand] | None = None
+
+
+NUMPY = Vocabulary(STAND_INS, ADVICE)
+
+
 def load_pickle(path: Path) -> Any:
     """What a pickle of numpy arrays, scalars, dtypes and plain containers holds; of Python 2 or 3, of numpy 1 or 2.
 
-    Arrays may be read-only. An ordered dict becomes a dict.
+    Arrays of jax come as numpy's. Arrays may be read-only. An ordered dict becomes a dict.
 
     Raises:
         ValueError: in one sentence, for anything else, of which nothing has run.
@@ -33,27 +53,29 @@ def load_pickle(path: Path) -> Any:
     return parse_pickle(data, str(path))
 
 
-def parse_pickle(data: bytes, name: str) -> Any:
+def parse_pickle(data: bytes, name: str, vocabulary: Vocabulary = NUMPY) -> Any:
     """What the bytes of a pickle hold. See `load_pickle`.
 
     Args:
         name: of where they come from, for what errors say.
+        vocabulary: what it may ask for.
     """
     where = f"pickle {name}"
     try:
-        end = _scan(data)
+        end = _scan(data, vocabulary)
         if end != len(data):
             raise Refusal(f"{len(data) - end} bytes follow its end; save one object in one file")
-        return _Plain().of(_Notes(BytesIO(data), encoding="latin1").load())
+        return _Plain().of(_Notes(data, vocabulary).load())
     except Refusal as error:
         raise ValueError(f"{where}: {error}") from error.__cause__
     except Exception as error:  # a damaged pickle makes the unpickler raise nearly anything
         raise ValueError(f"{where}: it is damaged ({type(error).__name__}: {error}); copy it again") from error
 
 
-def _scan(data: bytes) -> int:
+def _scan(data: bytes, vocabulary: Vocabulary) -> int:
     """Reads every instruction before any is followed; where the pickle ends."""
     file, puts = BytesIO(data), 0
+    refused = REFUSED - {"BINPERSID"} if vocabulary.elsewhere else REFUSED
     while code := file.read(1):
         position, opcode = file.tell() - 1, OPCODES.get(code.decode("latin1"))
         if opcode is None:
@@ -63,10 +85,12 @@ def _scan(data: bytes) -> int:
             file.readline()  # Python 2's need not be ASCII, as pickletools would have it
         elif opcode.arg is not None:
             argument = opcode.arg.reader(file)
-        if name in REFUSED:
-            raise Refusal(f"instruction {name} at byte {position} makes an object of a class; {ADVICE}")
+        if name in refused:
+            raise Refusal(f"instruction {name} at byte {position} makes an object of a class; {vocabulary.advice}")
         if name in OUT_OF_BAND:
-            raise Refusal(f"instruction {name} at byte {position} wants data that is not in the file; {ADVICE}")
+            raise Refusal(
+                f"instruction {name} at byte {position} wants data that is not in the file; {vocabulary.advice}"
+            )
         if name in ("PUT", "BINPUT", "LONG_BINPUT"):
             puts += 1
             if not 0 <= int(argument or 0) <= puts:  # a huge one would claim as much memory; Python 2 counts from 1
@@ -79,11 +103,21 @@ def _scan(data: bytes) -> int:
 class _Notes(pickle.Unpickler):
     """Answers every name that a pickle asks for with a stand-in, or refuses it."""
 
+    def __init__(self, data: bytes, vocabulary: Vocabulary) -> None:
+        super().__init__(BytesIO(data), encoding="latin1")
+        self._vocabulary = vocabulary
+
     def find_class(self, module: str, name: str) -> Stand:
-        kind = STAND_INS.get((module.replace("numpy._core", "numpy.core"), name))
+        kind = self._vocabulary.names.get((module.replace("numpy._core", "numpy.core"), name))
         if kind is None:
-            raise Refusal(f"it asks for {module}.{name}, which is no array, number or container; {ADVICE}")
+            advice = self._vocabulary.advice
+            raise Refusal(f"it asks for {module}.{name}, which is no array, number or container; {advice}")
         return kind(f"{module}.{name}")
+
+    def persistent_load(self, pid: Any) -> Stand:
+        if self._vocabulary.elsewhere is None:
+            raise Refusal(f"it keeps something elsewhere; {self._vocabulary.advice}")
+        return self._vocabulary.elsewhere(pid)
 
 
 class _Plain:

@@ -84,6 +84,20 @@ class _Array(Stand):
         return _array(data, dtype, shape, "F" if fortran else "C", plain)
 
 
+class _OnDevice(Stand):
+    """jax._src.array._reconstruct_array: a numpy array's call, its arguments and its state, then what jax keeps of its own."""
+
+    __slots__ = ()
+
+    def value(self, plain: Plain) -> np.ndarray:
+        kind, arguments, state, _ = self.given(4)
+        if not isinstance(kind, _Array):
+            raise Refusal(f"it makes an array of {_called(kind)}; {ADVICE}")
+        array = kind(*_tuple(arguments))
+        array.__setstate__(state)
+        return array.value(plain)
+
+
 class _Buffer(Stand):
     """numpy.core.numeric._frombuffer, of protocol 5."""
 
@@ -133,6 +147,7 @@ STAND_INS: Mapping[tuple[str, str], type[Stand]] = {
     ("numpy.core.multiarray", "_reconstruct"): _Array,
     ("numpy.core.multiarray", "scalar"): _Scalar,
     ("numpy.core.numeric", "_frombuffer"): _Buffer,
+    ("jax._src.array", "_reconstruct_array"): _OnDevice,
     ("_codecs", "encode"): _Bytes,
     ("__builtin__", "bytes"): _Bytes,
     ("builtins", "bytes"): _Bytes,
