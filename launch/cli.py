@@ -143,6 +143,8 @@ def evaluate(
                 if score["normalized"] is None or score["success"]
                 else f"normalised score {score['normalized']:.1f}, {score['success']}/{score['trials']} succeed"
             )
+            if score["false_positives"]:
+                result[mode] += f"; {score['false_positives']} that failed were judged to succeed"
     show(json, result)
 
 

@@ -20,7 +20,8 @@ PLAIN: Mapping[Mode, Behavior] = {"mode": MODE, "sample": SAMPLE}
 @dataclass(frozen=True)
 class Trial:
     """One trial: its number, success, length, the fault that ended it if any, its raw return, the normalised score where the
-    task has one, and of an arm the last offset from the target (m)."""
+    task has one, of an arm the last offset from the target (m), and what the reward judged where the truth is known beside it:
+    success is then the truth's."""
 
     number: int
     success: bool
@@ -29,6 +30,7 @@ class Trial:
     raw_return: float
     normalized: float | None = None
     final_offset_m: tuple[float, float, float] | None = None
+    judged: bool | None = None
 
 
 @dataclass(frozen=True)
@@ -41,6 +43,7 @@ class Score:
         normalized: mean normalised score, where the task has one.
         ci95: Clopper-Pearson interval of the success rate.
         outcomes: each trial.
+        false_positives: trials that the reward judged to succeed and that did not, where the truth is known beside it.
     """
 
     mode: Mode
@@ -49,6 +52,7 @@ class Score:
     ci95: tuple[float, float]
     outcomes: tuple[Trial, ...]
     normalized: float | None = None
+    false_positives: int | None = None
 
     @property
     def rate(self) -> float:
@@ -107,7 +111,9 @@ class Evaluator:
         success = sum(t.success for t in outcomes)
         scores = [t.normalized for t in outcomes if t.normalized is not None]
         mean = float(np.mean(scores)) if scores else None
-        return Score(mode, success, len(outcomes), clopper_pearson(success, len(outcomes)), outcomes, mean)
+        told = [t.judged and not t.success for t in outcomes if t.judged is not None]
+        wrong = sum(told) if told else None
+        return Score(mode, success, len(outcomes), clopper_pearson(success, len(outcomes)), outcomes, mean, wrong)
 
     def both(self, now: PolicyParams, watch: Callable[[], None] | None = None) -> dict[str, Score]:
         """All trials with each way of acting, by its name; see `trial`."""
@@ -128,6 +134,8 @@ class Evaluator:
         fault = info.get("fault")
         if fault is not None and self.operator is not None:
             self.env.acknowledge(self.operator)
-        task, success = self.env.task, bool(info["succeed"])
+        task, judged = self.env.task, bool(info["succeed"])
+        success = bool(info.get("truth", judged))
         normalized = normalized_score(task, raw_return, success)
-        return Trial(number, success, step, fault, raw_return, normalized, offset_of(task, obs))
+        verdict = judged if "truth" in info else None
+        return Trial(number, success, step, fault, raw_return, normalized, offset_of(task, obs), verdict)

@@ -1,7 +1,6 @@
 """`RobotEnv`: one gymnasium environment for every arm. Spaces, safety, time limit and human takeover are written here."""
 
-from collections.abc import Callable
-from math import hypot, isfinite
+from math import isfinite
 from typing import Any
 
 import gymnasium
@@ -15,24 +14,10 @@ from robot_env.pose import displace, displacement, relative_pose
 from robot_env.preflight import preflight
 from robot_env.safety import SafetyLayer
 from robot_env.starts import draw_start, parse_start
+from robot_env.success import GeometricSuccess, Success
 from robot_env.tasks import Task
 
-Success = Callable[[ArmState], bool]
-
-LATERAL_M = 0.02  # a target's neighbourhood, across its axis: the hole may be off its nominal place
 STOPPING = (Violation, ConnectionError, TimeoutError)  # what an arm, a camera or a human's device may meet at work
-
-
-def geometric_success(task: Task) -> Success:
-    """Success by geometry: near the target in height and angle (`task.success_tolerance`) and within 2 cm across."""
-    safety = SafetyLayer(task)
-    height, angle = task.success_tolerance
-
-    def success(state: ArmState) -> bool:
-        x, y, z, *turn = safety.offset(state.tcp_pose.tolist())
-        return abs(z) <= height and hypot(x, y) <= LATERAL_M and hypot(*turn) <= angle
-
-    return success
 
 
 class RobotEnv(gymnasium.Env[dict[str, Any], np.ndarray]):
@@ -50,19 +35,25 @@ class RobotEnv(gymnasium.Env[dict[str, Any], np.ndarray]):
     `info` holds `succeed`, and after a step `raw_reward` (1 at success, else 0), `requested_action` (the policy's, clipped to
     [-1, 1]; as it came where it is not finite), `executed_action` (what was sent, in the same frame and units; zeros where
     nothing was sent) and, where a human acted, `intervene_action`, which was then requested of the arm in the policy's stead.
+    Where there is a `truth`, `info["truth"]` is its verdict on each step, beside that of `success`; it decides nothing.
     """
 
     metadata = {"render_modes": []}  # noqa: RUF012 (gymnasium's own declaration)
 
     def __init__(
-        self, task: Task, arm: Arm, success: Success | None = None, intervention: Intervention | None = None
+        self,
+        task: Task,
+        arm: Arm,
+        success: Success | None = None,
+        intervention: Intervention | None = None,
+        truth: Success | None = None,
     ) -> None:
         """Nothing is connected before the first reset. Raises `ValueError` where the task fails preflight."""
         preflight(task)
         self.task, self.arm = task, arm
         self.observation_space, self.action_space = make_spaces(task)
         self.safety = SafetyLayer(task)
-        self._success = success or geometric_success(task)
+        self._success, self._truth = success or GeometricSuccess(task), truth
         self._intervention = intervention
         self._latch = FaultLatch()
         self._connected = self._running = False
@@ -119,6 +110,9 @@ class RobotEnv(gymnasium.Env[dict[str, Any], np.ndarray]):
         except BaseException as error:
             self._stop(error)
             raise
+        for judge in (self._success, self._truth):
+            if judge is not None:
+                judge.begin()
         self._running = True
         return dict(self._obs), {"succeed": False, "start_offset": start}
 
@@ -140,6 +134,8 @@ class RobotEnv(gymnasium.Env[dict[str, Any], np.ndarray]):
             "requested_action": requested,
             "executed_action": np.zeros_like(requested),
         }
+        if self._truth is not None:
+            info["truth"] = False  # of a step that a fault cuts short
         self._step += 1
         try:
             succeed = self._act(requested, info)
@@ -195,7 +191,9 @@ class RobotEnv(gymnasium.Env[dict[str, Any], np.ndarray]):
         pose = self.safety.check_state(state, "compliant", before_s)
         self.safety.nearest(pose)  # an arm that has left the box is stopped now, not at the next step
         self._observe(state, pose)
-        return bool(self._success(state))
+        if self._truth is not None:
+            info["truth"] = bool(self._truth(state, self._obs))
+        return bool(self._success(state, self._obs))
 
     def _observe(self, state: ArmState, pose: list[float]) -> None:
         """Keep a checked reading and make the observation of it."""

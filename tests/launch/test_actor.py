@@ -13,7 +13,7 @@ from launch.orders import Order, Place
 from robot_env.env import RobotEnv
 from robot_env.faults import ArmFault
 from robot_env.intervention import ScriptedIntervention
-from tests.robot_env.scripted_arm import TOY, ScriptedArm
+from tests.robot_env.scripted_arm import TOY, Judge, ScriptedArm
 
 NOW = PolicyParams({}, None, 7)  # type: ignore[arg-type]  (the scripted policy reads no parameters)
 
@@ -30,8 +30,8 @@ class Plays:
         return self.actions[self.calls % len(self.actions)]
 
 
-def actor(*actions: np.ndarray, operator: str | None = "test", success=lambda state: False, **env_options) -> Actor:
-    env = RobotEnv(TOY, ScriptedArm(), success=success, **env_options)
+def actor(*actions: np.ndarray, operator: str | None = "test", judge=lambda state: False, **env_options) -> Actor:
+    env = RobotEnv(TOY, ScriptedArm(), success=Judge(judge), **env_options)
     plays = Plays(*(actions or (np.zeros(6, np.float32),)))
     return Actor(env, {0: plays, 1: plays}, 3, operator, actor_id=5, session=9)  # type: ignore[dict-item]
 
@@ -63,7 +63,7 @@ def test_transitions_are_a_chain_that_ends_in_truncation_at_the_time_limit():
 
 
 def test_success_terminates():
-    (step,) = run(actor(success=lambda state: True), 10)
+    (step,) = run(actor(judge=lambda state: True), 10)
     assert (step.transition.terminated, step.transition.truncated) == (True, False)
     assert step.success
     assert step.transition.reward == TOY.reward_scale + TOY.reward_shift
@@ -175,11 +175,11 @@ def test_a_block_ends_with_its_episode():
 
 def test_a_new_session_goes_on_drawing_where_the_last_one_ended():
     """The draws of an action follow from the steps taken, of a reset from the episodes begun, of trials from their calls."""
-    whole, told = performer(success=lambda state: False)
+    whole, told = performer(judge=lambda state: False)
     whole.perform(Order(1, 0, steps=TOY.max_steps), NOW)
     whole.evaluate(1, NOW)
     whole.perform(Order(1, 0, steps=2), NOW)
-    later, told_later = performer(success=lambda state: False)
+    later, told_later = performer(judge=lambda state: False)
     later.place(Place(episodes=1, env_steps=TOY.max_steps, evaluation_calls=10))
     later.perform(Order(1, 0, steps=2), NOW)
     assert later.actor._policies[0].asked == whole.actor._policies[0].asked[-2:] == [TOY.max_steps, TOY.max_steps + 1]

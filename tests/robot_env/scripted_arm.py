@@ -22,6 +22,20 @@ TOY = Task(
 """Small enough that a few actions meet every wall of the box."""
 
 
+class Judge:
+    """Success as a function of the measured state says; by default never. Keeps count of episodes and of the pictures seen."""
+
+    def __init__(self, verdict: Callable[[ArmState], bool] = lambda state: False) -> None:
+        self._verdict, self.begun, self.seen = verdict, 0, []
+
+    def begin(self) -> None:
+        self.begun += 1
+
+    def __call__(self, state: ArmState, obs: Mapping[str, np.ndarray]) -> bool:
+        self.seen.append(obs)
+        return self._verdict(state)
+
+
 class ScriptedCamera:
     """Returns a picture whose value counts the reads since the reset, or what `read` is replaced with."""
 

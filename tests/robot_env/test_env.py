@@ -11,18 +11,15 @@ from hypothesis import strategies as st
 from scipy.spatial.transform import Rotation
 
 from robot_env.arm import ArmState
-from robot_env.env import RobotEnv, geometric_success
+from robot_env.env import RobotEnv
 from robot_env.intervention import ScriptedIntervention
 from robot_env.observation import make_spaces
 from robot_env.starts import evaluation_starts
-from tests.robot_env.scripted_arm import TOY, ScriptedArm, at_offset, reading
+from robot_env.success import GeometricSuccess
+from tests.robot_env.scripted_arm import TOY, Judge, ScriptedArm, at_offset, reading
 
 STILL = np.zeros(6, dtype=np.float32)
 DOWN = np.array([0, 0, 1, 0, 0, 0], dtype=np.float32)  # the tool's z axis points down
-
-
-def never(state: ArmState) -> bool:
-    return False
 
 
 @pytest.mark.parametrize(
@@ -116,7 +113,7 @@ def test_what_was_not_clipped_was_executed_as_requested(action, start):
     roomy = replace(
         TOY, low=(-0.2, -0.2, -0.2, -0.9, -0.9, -0.9), high=(0.2, 0.2, 0.2, 0.9, 0.9, 0.9), reset=(0.0,) * 6
     )
-    env = RobotEnv(roomy, ScriptedArm(roomy), success=never)
+    env = RobotEnv(roomy, ScriptedArm(roomy), success=Judge())
     env.reset(seed=start)
     *_, info = env.step(np.array(action, dtype=np.float32))
     np.testing.assert_allclose(info["requested_action"], np.array(action, dtype=np.float32), rtol=0, atol=0)
@@ -128,7 +125,7 @@ def test_no_corner_of_the_action_cube_is_longer_than_one_step(corner):
     level = replace(
         TOY, target=(0.5, 0.0, 0.2, 0.0, 0.0, 0.0), low=(-0.2,) * 3 + (-0.9,) * 3, high=(0.2,) * 3 + (0.9,) * 3
     )
-    env = RobotEnv(level, ScriptedArm(level), success=never)
+    env = RobotEnv(level, ScriptedArm(level), success=Judge())
     env.reset(seed=0, options={"offset": (0.0,) * 6})
     *_, info = env.step(np.array(corner))
     np.testing.assert_allclose(info["executed_action"], corner, atol=1e-6)
@@ -136,7 +133,7 @@ def test_no_corner_of_the_action_cube_is_longer_than_one_step(corner):
 
 def test_what_the_box_clipped_is_recorded_as_executed():
     arm = ScriptedArm(follow=1.0)
-    env = RobotEnv(TOY, arm, success=never)
+    env = RobotEnv(TOY, arm, success=Judge())
     env.reset(seed=0, options={"offset": (0.0, 0.0, -0.005, 0.0, 0.0, 0.0)})
     *_, info = env.step(np.array([0, 0, 1.0, 0, 0, 0]))
     np.testing.assert_allclose(info["requested_action"], [0, 0, 1, 0, 0, 0])
@@ -146,7 +143,7 @@ def test_what_the_box_clipped_is_recorded_as_executed():
 
 def test_what_the_arm_says_it_sent_is_recorded_as_executed():
     arm = ScriptedArm(follow=1.0)
-    env = RobotEnv(TOY, arm, success=never)
+    env = RobotEnv(TOY, arm, success=Judge())
     env.reset(seed=0, options={"offset": (0.0, 0.0, 0.05, 0.0, 0.0, 0.0)})
     arm.script_sends(lambda command: replace(command, tcp_pose=arm.pose.copy()))
     *_, info = env.step(DOWN)
@@ -154,7 +151,7 @@ def test_what_the_arm_says_it_sent_is_recorded_as_executed():
 
 
 def test_an_action_beyond_one_counts_as_one():
-    env = RobotEnv(TOY, ScriptedArm(), success=never)
+    env = RobotEnv(TOY, ScriptedArm(), success=Judge())
     env.reset(seed=0, options={"offset": (0.0, 0.0, 0.05, 0.0, 0.0, 0.0)})
     *_, info = env.step(np.array([7.0, 0, -1e30, 0, 0, 0]))
     np.testing.assert_allclose(info["requested_action"], [1, 0, -1, 0, 0, 0])
@@ -162,7 +159,7 @@ def test_an_action_beyond_one_counts_as_one():
 
 def test_commands_start_from_the_measured_pose_not_from_the_last_command():
     arm = ScriptedArm(follow=0.0)
-    env = RobotEnv(TOY, arm, success=never)
+    env = RobotEnv(TOY, arm, success=Judge())
     env.reset(seed=0, options={"offset": (0.0, 0.0, 0.05, 0.0, 0.0, 0.0)})
     for _ in range(3):
         env.step(DOWN)
@@ -173,7 +170,7 @@ def test_commands_start_from_the_measured_pose_not_from_the_last_command():
 def test_the_gripper_opens_closes_and_keeps():
     task = replace(TOY, gripper=True)
     arm = ScriptedArm(task)
-    env = RobotEnv(task, arm, success=never)
+    env = RobotEnv(task, arm, success=Judge())
     env.reset(seed=0)
     for wish in (0.0, 0.5, 0.4, -0.4, -0.5, 0.0):
         *_, info = env.step(np.array([0, 0, 0, 0, 0, 0, wish]))
@@ -194,7 +191,7 @@ def test_an_action_of_the_wrong_shape_is_the_callers_mistake_and_stops_nothing()
 
 def test_a_humans_action_replaces_the_policys_and_both_are_recorded():
     device = ScriptedIntervention([None, np.array([0, 0, -2.0, 0, 0, 0])])
-    env = RobotEnv(TOY, ScriptedArm(follow=1.0), success=never, intervention=device)
+    env = RobotEnv(TOY, ScriptedArm(follow=1.0), success=Judge(), intervention=device)
     env.reset(seed=0, options={"offset": (0.0, 0.0, 0.05, 0.0, 0.0, 0.0)})
     *_, first = env.step(DOWN)
     *_, second = env.step(DOWN)
@@ -218,7 +215,7 @@ def test_success_is_terminal_and_rewarded_in_the_tasks_units():
 
 
 def test_the_time_limit_is_truncation():
-    env = RobotEnv(TOY, ScriptedArm(), success=never)
+    env = RobotEnv(TOY, ScriptedArm(), success=Judge())
     env.reset(seed=0)
     ends = [env.step(STILL)[2:4] for _ in range(TOY.max_steps)]
     assert ends == [(False, False)] * (TOY.max_steps - 1) + [(False, True)]
@@ -226,14 +223,14 @@ def test_the_time_limit_is_truncation():
 
 def test_success_on_the_last_step_is_terminal_not_truncation():
     steps = iter(range(TOY.max_steps))
-    env = RobotEnv(TOY, ScriptedArm(), success=lambda state: next(steps) == TOY.max_steps - 1)
+    env = RobotEnv(TOY, ScriptedArm(), success=Judge(lambda state: next(steps) == TOY.max_steps - 1))
     env.reset(seed=0)
     ends = [env.step(STILL)[2:4] for _ in range(TOY.max_steps)]
     assert ends[-1] == (True, False)
 
 
 def test_after_its_end_an_episode_takes_no_step():
-    env = RobotEnv(replace(TOY, max_steps=1), ScriptedArm(), success=never)
+    env = RobotEnv(replace(TOY, max_steps=1), ScriptedArm(), success=Judge())
     with pytest.raises(RuntimeError, match=r"call reset\(\) first"):
         env.step(STILL)
     env.reset(seed=0)
@@ -254,14 +251,52 @@ def test_after_its_end_an_episode_takes_no_step():
 )
 def test_success_by_geometry(offset, expected):
     state = ArmState(at_offset(offset), np.zeros(6), np.zeros(6), np.zeros(7), 0.0, 0.0)
-    assert geometric_success(TOY)(state) is expected
+    assert GeometricSuccess(TOY)(state, {}) is expected
+
+
+def test_success_sees_each_observation_and_hears_of_each_episode():
+    judge = Judge()
+    env = RobotEnv(TOY, ScriptedArm(), success=judge)
+    for episode in range(3):
+        env.reset(seed=episode)
+        assert (judge.begun, len(judge.seen)) == (episode + 1, 2 * episode)
+        for _ in range(2):
+            obs, *_ = env.step(DOWN)
+            np.testing.assert_array_equal(judge.seen[-1]["state"], obs["state"])
+
+
+def test_the_truth_is_told_beside_success_and_decides_nothing():
+    judge, truth = Judge(lambda state: len(judge.seen) == 3), Judge(lambda state: len(truth.seen) == 2)
+    env = RobotEnv(TOY, ScriptedArm(), success=judge, truth=truth)
+    env.reset(seed=0)
+    told = [env.step(STILL) for _ in range(3)]
+    assert [(info["truth"], info["succeed"]) for *_, info in told] == [(False, False), (True, False), (False, True)]
+    assert [(terminated, info["raw_reward"]) for _, _, terminated, _, info in told] == [
+        (False, 0.0), (False, 0.0), (True, 1.0)
+    ]  # fmt: skip
+    assert truth.begun == 1
+    env.reset(seed=1)
+    assert truth.begun == 2
+    without = RobotEnv(TOY, ScriptedArm())
+    without.reset(seed=0)
+    assert "truth" not in without.step(STILL)[-1]
+
+
+def test_a_step_that_a_fault_cuts_short_has_not_succeeded_in_truth():
+    arm = ScriptedArm()
+    env = RobotEnv(TOY, arm, success=Judge(), truth=Judge(lambda state: True))
+    env.reset(seed=0)
+    arm.script_reads(ConnectionError("unplugged"))
+    *_, info = env.step(STILL)
+    assert "fault" in info
+    assert info["truth"] is False
 
 
 # Starts and seeds
 
 
 def rollout(seed, options=None):
-    env = RobotEnv(TOY, ScriptedArm(noise_m=0.001), success=never)
+    env = RobotEnv(TOY, ScriptedArm(noise_m=0.001), success=Judge())
     obs, _ = env.reset(seed=seed, options=options)
     rng = np.random.default_rng(0)
     return np.array([obs["state"]] + [env.step(rng.uniform(-1, 1, 6))[0]["state"] for _ in range(10)])

@@ -11,7 +11,7 @@ from robot_env.env import RobotEnv
 from robot_env.faults import ArmFault
 from robot_env.intervention import ScriptedIntervention
 from robot_env.safety import SafetyLayer
-from tests.robot_env.scripted_arm import TOY, ScriptedArm, at_offset, reading
+from tests.robot_env.scripted_arm import TOY, Judge, ScriptedArm, at_offset, reading
 from tests.robot_env.test_safety import assert_in_box, assert_one_step
 
 STILL = np.zeros(6, dtype=np.float32)
@@ -19,7 +19,7 @@ STILL = np.zeros(6, dtype=np.float32)
 
 def running(task=TOY, **options):
     arm = ScriptedArm(task, **options)
-    env = RobotEnv(task, arm, success=lambda state: False)
+    env = RobotEnv(task, arm, success=Judge())
     env.reset(seed=0, options={"offset": (0.0, 0.0, 0.05, 0.0, 0.0, 0.0)})
     return env, arm
 
@@ -170,7 +170,7 @@ def test_an_interrupt_or_a_bug_stops_the_arm_too_and_is_not_hidden(error):
 
 def test_a_success_function_that_raises_stops_the_arm():
     arm = ScriptedArm()
-    env = RobotEnv(TOY, arm, success=lambda state: 1 // 0 == 0)
+    env = RobotEnv(TOY, arm, success=Judge(lambda state: 1 // 0 == 0))
     env.reset(seed=0)
     with pytest.raises(ZeroDivisionError):
         env.step(STILL)
@@ -271,7 +271,7 @@ misplaced = st.tuples(
 )
 def test_whatever_happens_the_commanded_pose_stays_in_the_box(actions, pushes, follow, seed):
     arm = ScriptedArm(follow=follow, noise_m=0.002)
-    env = RobotEnv(TOY, arm, success=lambda state: False)
+    env = RobotEnv(TOY, arm, success=Judge())
     measured = []
     send = arm.send
 
