@@ -3,7 +3,9 @@
 import hashlib
 import importlib
 import re
+import sys
 from collections.abc import Callable, Mapping
+from contextlib import redirect_stdout
 from pathlib import Path
 from typing import Any
 
@@ -41,7 +43,7 @@ def import_trunk(architecture: str, weights: str) -> Trunk:
         digest = hashlib.sha256(path.read_bytes()).hexdigest()
         return convert(architecture, arrays, f"{path.name}, SHA-256 {digest}")
     if not NAME.fullmatch(weights):
-        raise ValueError(f"--weights {weights}: give {KINDS}, or a name of torchvision such as IMAGENET1K_V1")
+        raise ValueError(f"--weights {weights}: it is of no known kind; give {KINDS}, or a name such as IMAGENET1K_V1")
     return from_torch_state(architecture, *_fetched(architecture, weights))
 
 
@@ -86,11 +88,11 @@ def _fetched(architecture: str, name: str) -> tuple[dict[str, np.ndarray], str]:
         raise ValueError(f"{where}: torchvision has no weights of {architecture}; give {KINDS}") from None
     if name not in known.__members__:
         raise ValueError(f"{where}: torchvision has {', '.join(known.__members__)} of {architecture}; name one")
+    chosen = known[name]
     try:
-        state = known[name].get_state_dict(progress=False, check_hash=True, weights_only=True, map_location="cpu")
+        with redirect_stdout(sys.stderr):  # it tells there of a download, and results are on standard output
+            state = chosen.get_state_dict(progress=False, check_hash=True, weights_only=True, map_location="cpu")
     except (OSError, RuntimeError) as error:
-        raise RuntimeError(
-            f"{where}: the download of {known[name].url} failed ({error}); try again, {files}"
-        ) from error
-    source = f"torchvision {torchvision.__version__}, {known.__name__}.{name}"
+        raise RuntimeError(f"{where}: the download of {chosen.url} failed ({error}); try again, {files}") from error
+    source = f"torchvision {torchvision.__version__}, {known.__name__}.{chosen.name}"
     return {key: x.numpy() for key, x in state.items()}, source

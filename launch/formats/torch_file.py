@@ -39,11 +39,13 @@ def load_torch(path: Path) -> dict[str, np.ndarray]:
     where = f"torch file {existing_file(path, 'torch')}"
     if not zipfile.is_zipfile(path):
         raise ValueError(f"{where}: it is no archive as PyTorch writes since version 1.6; load it there and {ADVICE}")
-    try:
-        with zipfile.ZipFile(path) as archive:
-            found = _parsed(_Archive(archive), str(path))
-    except (zipfile.BadZipFile, OSError, EOFError, NotImplementedError, RuntimeError) as error:
-        raise ValueError(f"{where}: it is damaged ({error}); copy it again") from error
+    with path.open("rb") as file:
+        try:
+            archive = _Archive(zipfile.ZipFile(file))
+            data = archive.read("data.pkl")
+        except Exception as error:  # a damaged archive makes the reader raise nearly anything
+            raise ValueError(f"{where}: it is damaged ({error}); copy it again") from error
+        found = parse_pickle(data, f"in {path}", Vocabulary(NAMES, ADVICE, archive.storage))
     if not isinstance(found, dict):
         raise ValueError(f"{where}: it holds a {type(found).__name__}, not a state dict; {ADVICE}")
     for name, x in found.items():
@@ -158,7 +160,3 @@ NAMES = {
     ("torch._utils", "_rebuild_parameter"): _Parameter,
     ("collections", "OrderedDict"): _Ordered,
 }
-
-
-def _parsed(archive: _Archive, name: str) -> Any:
-    return parse_pickle(archive.read("data.pkl"), f"in {name}", Vocabulary(NAMES, ADVICE, archive.storage))

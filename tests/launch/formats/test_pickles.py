@@ -8,6 +8,7 @@ import sys
 from fractions import Fraction
 from pathlib import Path
 
+import jax.numpy as jnp
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -93,6 +94,22 @@ def test_plain_values_come_back(value, protocol):
     assert same(watched(data), value)
     if protocol < 4:  # as numpy 1 writes it; later protocols count the letters of a name
         assert same(watched(data.replace(b"numpy._core", b"numpy.core")), value)
+
+
+@pytest.mark.parametrize("protocol", PROTOCOLS)
+def test_arrays_of_jax_come_as_numpys(protocol):
+    made = {
+        "a": jnp.arange(6.0).reshape(2, 3).T,
+        "b": jnp.float32(2),
+        "c": jnp.zeros((0, 2), "int8"),
+        "d": jnp.asarray(1),
+    }
+    data = pickle.dumps(made, protocol)
+    assert same(watched(data), {name: np.asarray(x) for name, x in made.items()})
+    name = b"jax._src.array\n_reconstruct_array\n"
+    for bad in (b"N", b"ccollections\nOrderedDict\n"):  # in the place of numpy's call
+        with pytest.raises(ValueError, match="it makes an array of"):
+            parse_pickle(b"\x80\x02c" + name + b"(" + bad + b"))}tR.", "x")
 
 
 def test_pickles_of_python_2_are_read():
