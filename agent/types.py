@@ -183,6 +183,7 @@ class View:
     nets: Nets
     state: State
     coef: Mapping[str, Any]
+    memo: list[tuple] = field(default_factory=list, repr=False, compare=False)  # what was seen, within one loss
 
     def reading(self, groups: Mapping[str, str]) -> View:
         """The same view with other groups in the place of some: `{"critic": "critic_on"}`, parameters and targets."""
@@ -210,10 +211,18 @@ class View:
         normalizer = self.state.normalizer
         if ENCODER not in self.nets.modules:
             return normalizer(obs)
-        standard = {name: normalizer.standard(name, x) for name, x in obs.items()}
+        own = None if params is None else params.get(ENCODER)
         if slow and ENCODER in self.state.target:
-            params = {ENCODER: self.state.target[ENCODER]}
-        return self.apply(ENCODER, standard, params=params)
+            own = self.state.target[ENCODER]
+        # Once for each observation in a trace, so that there is one backward pass too, however often a loss asks.
+        trace = jax.core.get_opaque_trace_state(convention="flax")
+        for before, at, weights, found in self.memo:
+            if at is obs and weights is own and before == trace:
+                return found
+        standard = {name: normalizer.standard(name, x) for name, x in obs.items()}
+        found = self.apply(ENCODER, standard, params=None if own is None else {ENCODER: own})
+        self.memo.append((trace, obs, own, found))
+        return found
 
     def pi(self, obs: Mapping[str, jax.Array], params: Params | None = None) -> TanhNormal:
         """The policy's action distribution at `obs`."""

@@ -38,7 +38,7 @@ from launch.options import (
 )
 from launch.recipe_files import Recipe, read_recipe
 from launch.recipes import CollectRecipe, CompareRecipe, FinetuneRecipe, PretrainRecipe, RehearseRecipe
-from launch.rehearse import PRESETS
+from launch.rehearse import IMAGE_PRESETS, PRESETS
 from launch.rehearse import rehearse as run_rehearsal
 from launch.report import write_report
 from launch.runs import console, progress_bar, read_lines, results
@@ -171,6 +171,8 @@ def report(
 def rehearse(
     out: Out,
     preset: Literal["quick", "full"] = "quick",
+    obs: Literal["state", "image"] = "state",
+    reward: Literal["geometry", "classifier"] = "geometry",
     seed: int = 0,
     video: bool = True,
     resume: Resume = False,
@@ -181,10 +183,13 @@ def rehearse(
 
     Args:
         preset: `quick` takes minutes on two cores; `full` has the paper's numbers and wants a GPU.
+        obs: What the policy sees: the state, or two wrist cameras beside it, with the hole somewhere else in each episode.
+        reward: Who judges success online: the task's geometry, or a classifier of pictures that is trained first.
         seed: Of everything.
         video: Film one trial before and one after.
     """
-    _rehearse(replace(PRESETS[preset], seed=seed), out, resume, json, in_process, video)
+    presets = IMAGE_PRESETS if obs == "image" else PRESETS
+    _rehearse(replace(presets[preset], reward=reward, seed=seed), out, resume, json, in_process, video)
 
 
 def _rehearse(

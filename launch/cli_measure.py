@@ -9,7 +9,7 @@ from rich.markdown import Markdown
 
 from agent.methods import method_names
 from launch import bench as benches
-from launch import bench_memory, bench_methods, bench_outage, bench_sim, bench_wire
+from launch import bench_image, bench_memory, bench_methods, bench_outage, bench_sim, bench_wire
 from launch import twins as fidelity
 from launch.compare import compare_stage
 from launch.connectivity import GRID, POINTS, TRIALS
@@ -91,7 +91,7 @@ def twins(
 
 
 def bench(
-    what: Annotated[Literal["update", "sim", "wire", "memory", "outage"], tyro.conf.Positional],
+    what: Annotated[Literal["update", "sim", "wire", "memory", "outage", "image"], tyro.conf.Positional],
     repeats: int = 5,
     method: tuple[str, ...] = (),
     seeds: tuple[int, ...] = (1,),
@@ -103,6 +103,7 @@ def bench(
         what: `update`: gradient steps per second and GFLOP/s. `sim`: control steps per second of the twins. `wire`: transitions
             per second from actor to learner, and how late parameters come. `memory`: what both hold while 200,000 transitions
             come. `outage`: whether an actor holds its rate while the learner is away for a minute.
+            `image`: what pictures cost, kept as features or through the trunk, and a frame's way to an action.
         repeats: Measurements of each figure; the median is shown.
         method: Of `update`: names of methods, each measured alone instead of WSRL's two; `all` for every one.
         seeds: Of `update --method`: how many seeds in one program, such as 1 4 16.
@@ -116,5 +117,5 @@ def bench(
         show(json, bench_methods.methods(names, seeds, repeats))
         return
     measures = {"update": benches.update, "sim": bench_sim.sim, "wire": bench_wire.wire}
-    measures |= {"memory": bench_memory.memory, "outage": bench_outage.outage}
+    measures |= {"memory": bench_memory.memory, "outage": bench_outage.outage, "image": bench_image.image}
     show(json, measures[what](repeats))

@@ -230,6 +230,7 @@ class FinetuneRecipe:
         data: the data set file, for bridges that keep a share of it, and for observation statistics without a checkpoint.
         task: name of the task.
         arm: which arm; `twin` is the simulated one.
+        reward: folder of a classifier that judges success from the cameras; by default the task's geometry does.
         seed: of resets, actions and all draws.
         seeds: how many seeds, from `seed` on, to train as one program; each gets a folder of its own.
         learning: networks and optimisers; the checkpoint's networks, where there is one.
@@ -241,6 +242,7 @@ class FinetuneRecipe:
     data: str | None = None
     task: str = "peg_insertion"
     arm: str = "twin"
+    reward: str | None = None
     seed: int = 0
     learning: Learning = field(default_factory=Learning)
     online: Online = field(default_factory=Online)
@@ -264,11 +266,15 @@ class RehearseRecipe:
         offline: pre-training.
         online: fine-tuning; the baseline RLPD takes the same budget.
         evaluation: when and how often to test.
+        reward: who judges success online: the task's `geometry`, or a `classifier` that is trained first.
+        labels: frames that the classifier is trained on: so many of success, and of anything else.
     """
 
     preset: str
     task: str = "peg_insertion"
     seed: int = 0
+    reward: Literal["geometry", "classifier"] = "geometry"
+    labels: tuple[int, int] = (200, 500)
     learning: Learning = field(default_factory=Learning)
     collect: Collect = field(default_factory=Collect)
     offline: Offline = field(default_factory=Offline)

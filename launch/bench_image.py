@@ -1,0 +1,162 @@
+"""What pictures cost: updates from kept features and through the trunk, frames on arrival, from a frame to an action."""
+
+import statistics
+from collections.abc import Callable, Mapping
+from functools import partial
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from agent.adopt import first_state, make_nets
+from agent.heads import Networks
+from agent.methods import sac
+from agent.policy import MODE, Policy, PolicyParams
+from agent.program import program
+from agent.replay.frames import room
+from agent.types import Batch, Method, Nets, Normalizer, Phase, State
+from agent.vision import with_encoder
+from encoders.sight import Sight
+from encoders.spatial import Vision
+from encoders.trunk import random_trunk
+from launch.bench import seconds
+from robot_env.make import make_env
+
+TASK, STATE, ACT = "peg_insertion_image", 19, 6
+CAMERAS = {"wrist_1": (128, 128, 3), "wrist_2": (128, 128, 3)}
+BATCH, ROWS, MEMORY_ROWS = 256, 1_000, 10_000
+FRAMES = 64
+
+
+def image(repeats: int = 5, steps: int = 200) -> dict[str, Any]:
+    """Critic updates per second from kept features and through the trunk, memory, frames encoded, a frame to an action.
+
+    10 critics of 256x2, batch 256, two cameras of 128x128, ResNet-10.
+
+    Args:
+        steps: control steps of the twin, each from new frames to an action, as fast as they go.
+    """
+    trunk = random_trunk("resnet10")
+    kinds = {
+        "cached features": Sight(Vision(), CAMERAS, trunk),
+        "through the trunk": Sight(Vision(train_trunk=True), CAMERAS, trunk),
+    }
+    runs = {name: _updates(sight) for name, sight in kinds.items()}
+    rates: dict[str, list[float]] = {name: [] for name in kinds}
+    for repeat in range(repeats):  # in turn, so that a drift of the machine meets both
+        rates["cached features"].append(10 / seconds(partial(runs["cached features"], 10)))
+        if repeat < 2:  # it takes many seconds
+            rates["through the trunk"].append(1 / seconds(partial(runs["through the trunk"], 1)))
+    rows = [{"critic updates": name, "per_s": round(statistics.median(x), 3)} for name, x in rates.items()]
+    return {
+        "device": jax.devices()[0].device_kind,
+        "critic_updates": rows,
+        "ratio": round(statistics.median(rates["cached features"]) / statistics.median(rates["through the trunk"]), 1),
+        "memory_per_10000_transitions": [_memory(name, sight) for name, sight in _kept(trunk).items()],
+        "frames_encoded_per_s": _encoding(kinds["cached features"], repeats),
+        "frame_to_action_ms": _acting(kinds["cached features"], steps),
+    }
+
+
+def _kept(trunk: Any) -> Mapping[str, Sight]:
+    shifted = {f"features and {v} shifted views": Sight(Vision(views=v), CAMERAS, trunk) for v in (0, 2, 8)}
+    return {**shifted, "pictures, for a trunk that is trained": Sight(Vision(train_trunk=True), CAMERAS, trunk)}
+
+
+def _memory(name: str, sight: Sight) -> dict[str, Any]:
+    return {"kept": name, "megabytes": round(sight.bytes_per_frame * room(MEMORY_ROWS) / 1e6, 1)}
+
+
+def _encoding(sight: Sight, repeats: int) -> dict[str, Any]:
+    """Frames per second, a step's two at a time, as they arrive, and many together, as of a data set."""
+    rng = np.random.default_rng(0)
+    one = {name: rng.integers(0, 256, (1, *shape), np.uint8) for name, shape in CAMERAS.items()}
+    many = rng.integers(0, 256, (FRAMES, *CAMERAS["wrist_1"]), np.uint8)
+    jobs: dict[str, tuple[int, Callable[[], Any]]] = {
+        "two at a time": (2, lambda: sight.encode(one)),
+        f"{FRAMES} at a time": (FRAMES, lambda: sight.trunk.encode(many)),
+    }
+    found = {}
+    for name, (count, run) in jobs.items():
+        run()
+        found[name] = round(count / statistics.median(seconds(run) for _ in range(max(repeats, 3))), 1)
+    return found
+
+
+def _acting(sight: Sight, steps: int) -> dict[str, float]:
+    """Milliseconds from the cameras' frames, as they are rendered, to the policy's action."""
+    nets = _nets(sight)
+    state = _state(nets, with_encoder(nets, sac.METHOD), sight)
+    policy = Policy(nets, MODE, jax.random.key(0))
+    groups = {name: state.params[name] for name in ("actor", "encoder")}
+    now = PolicyParams(groups, state.normalizer, 0)
+    env, taken, step = make_env(TASK), [], 0
+    try:
+        obs, _ = env.reset(seed=0)
+        policy(now, obs, 0)
+        for _ in range(steps):
+            start: list[np.ndarray] = []
+            taken.append(seconds(lambda obs=obs, step=step, start=start: start.append(policy(now, obs, step))))
+            obs, _, terminated, truncated, _ = env.step(start[0])
+            step += 1
+            if terminated or truncated:
+                (obs, _), step = env.reset(), 0
+    finally:
+        env.close()
+    p50, p99 = np.percentile(1e3 * np.asarray(taken), (50, 99))
+    return {"p50": round(float(p50), 1), "p99": round(float(p99), 1), "steps": steps}
+
+
+def _updates(sight: Sight) -> Callable[[int], Any]:
+    """A compiled program of critic updates that has run once."""
+    nets = _nets(sight)
+    method = with_encoder(nets, sac.METHOD)
+    state = _state(nets, method, sight)
+    # The critic alone, with the encoder that shares its loss: what is compared is what goes through the trunk.
+    losses = {groups: loss for groups, loss in method.losses.items() if "critic" in groups}
+    critic = Method(
+        losses=losses, targets=method.targets, frozen=("actor", "temperature"), optimizer=dict(method.optimizer)
+    )
+    phase = Phase("bench", critic, updates=1, batch_size=BATCH, shares={"offline": 1.0})
+    columns, size = _columns(sight), jnp.int32(ROWS)
+    run = jax.jit(program(nets, phase, critic))
+    jax.block_until_ready(run(state, {"offline": (columns, size)}, jnp.int32(0), 1))
+    return lambda steps: run(state, {"offline": (columns, size)}, jnp.int32(0), steps)
+
+
+def _nets(sight: Sight) -> Nets:
+    return make_nets({"state": (STATE,)}, ACT, Networks(), sight=sight)
+
+
+def _state(nets: Nets, method: Method, sight: Sight) -> State:
+    shapes = {"state": (STATE,), **sight.statistics}
+    zeros, ones = ({name: make(shape) for name, shape in shapes.items()} for make in (jnp.zeros, jnp.ones))
+    return first_state(nets, method, Normalizer(zeros, ones), jax.random.key(0))
+
+
+def _columns(sight: Sight) -> Batch:
+    """Random rows with their pictures, on the device."""
+    rng = np.random.default_rng(0)
+    normal = lambda *shape: rng.standard_normal(shape, np.float32)  # noqa: E731
+    ones, at = np.ones(ROWS, np.float32), np.arange(ROWS, dtype=np.int32)
+
+    def store(shape: tuple[int, ...]) -> np.ndarray:
+        if sight.dtype == "uint8":
+            return rng.integers(0, 256, (ROWS + 1, *shape), np.uint8)
+        return normal(ROWS + 1, *shape).astype(sight.dtype)
+
+    columns = Batch(
+        obs={"state": normal(ROWS, STATE), "frame": at},
+        next_obs={"state": normal(ROWS, STATE), "frame": at + 1},
+        action=np.tanh(normal(ROWS, ACT)),
+        reward=normal(ROWS),
+        mask=ones,
+        mc_return=0 * ones,
+        has_return=ones,
+        source=np.zeros(ROWS, np.int32),
+        ended=0 * ones,
+        outcome=ones,
+        frames={name: store(shape) for name, shape in sight.shapes.items()},
+    )
+    return jax.tree.map(jnp.asarray, columns)
