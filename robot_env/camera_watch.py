@@ -64,10 +64,14 @@ class CameraWatch:
             try:
                 frame = take_frame(arm, name)
                 seen.check(frame, pose)
-                pictures[name] = frame.picture.copy()
             except Violation as fault:
                 seen.good = 0
                 faults.append(f"camera {name!r} {fault}")
+                continue
+            pictures[name] = frame.picture.copy()
+            seen.good = min(seen.good + 1, GOOD_STEPS)
+            if seen.good < GOOD_STEPS:
+                faults.append(f"camera {name!r} has only just begun to work again")
         if not faults:
             return pictures
         if held < self._patience:
@@ -102,9 +106,6 @@ class _Seen:
             raise Violation(f"shows nothing: its picture is of one colour, of mean brightness {mean:.0f} of 255")
         if is_new:
             self._check_repeat(frame.picture, pose)
-        self.good = min(self.good + 1, GOOD_STEPS)
-        if self.good < GOOD_STEPS:
-            raise Violation("has only just begun to work again")
 
     def _check_repeat(self, picture: np.ndarray, pose: Sequence[float]) -> None:
         digest = blake2b(picture.tobytes(), digest_size=16).digest()

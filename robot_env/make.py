@@ -6,6 +6,7 @@ from typing import Any
 from robot_env.arm import Arm
 from robot_env.env import RobotEnv, Success
 from robot_env.intervention import Intervention
+from robot_env.pace import Pace
 from robot_env.tasks import Task, find_task
 
 ARMS = {  # name: (module, class), imported only when asked for; the class takes the task first
@@ -35,6 +36,7 @@ def make_env(
     arm: Arm | str = "twin",
     success: Success | None = None,
     intervention: Intervention | None = None,
+    realtime: bool = False,
     **options: Any,
 ) -> RobotEnv:
     """The environment of a task on an arm; going from the twin to a robot is another `arm`.
@@ -44,6 +46,7 @@ def make_env(
         arm: an arm or its name.
         success: what counts as success; by default the task's geometry.
         intervention: a human's device.
+        realtime: hold the task's control rate on the wall clock; otherwise as fast as the arm lets time pass.
         options: handed to the arm's class when `arm` is a name.
     """
     if isinstance(task, str):
@@ -54,4 +57,4 @@ def make_env(
         raise ValueError(
             f"options {sorted(options)} have nowhere to go; pass the arm's name, or build the arm with them"
         )
-    return RobotEnv(task, arm, success=success, intervention=intervention)
+    return RobotEnv(task, arm, success, intervention, Pace(task.hz) if realtime else None)
