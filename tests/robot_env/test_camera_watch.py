@@ -23,6 +23,7 @@ TASKS = {
     "twin": replace(IMAGE, max_steps=1000),
 }
 STILL = np.zeros(6, dtype=np.float32)
+SPOILT = {"freezes", "repeats", "black", "black with noise", "white"}  # whose picture itself is bad
 NOTICED = 3  # steps, at the latest
 
 
@@ -64,7 +65,7 @@ def episode(env, camera, begin, kind, reads, steps):
 @pytest.mark.parametrize("arm", TASKS)
 @pytest.mark.parametrize("kind", FAULTS)
 def test_where_the_task_says_stop_a_failing_camera_stops_the_arm_within_three_steps(arm, kind, twin):
-    env, seen, camera, _ = running(arm, twin, "stop")
+    env, _, camera, _ = running(arm, twin, "stop")
     begin = 4
     results = episode(env, camera, begin, kind, reads=100, steps=begin + NOTICED)
     obs, reward, terminated, truncated, info = results[-1]
@@ -120,7 +121,8 @@ def test_where_the_camera_recovers_the_step_ends_with_what_is_seen_then(twin, ar
     else:  # believed again from the second good frame on
         assert noticed == ({begin + 1: reads} if by_stamp else {begin: reads + 1})
     for obs in [first, *(result[0] for result in results)][begin + 1 + by_stamp :]:
-        assert not any(np.array_equal(picture, obs["wrist_1"]) for picture in camera.bad)
+        assert env.observation_space.contains(obs)
+        assert kind not in SPOILT or not any(np.array_equal(picture, obs["wrist_1"]) for picture in camera.bad)
     np.testing.assert_array_equal(obs["wrist_1"], camera.read().picture)  # the camera as it is now, and the state too
     np.testing.assert_array_equal(env._drive.pose[:3], seen.read().tcp_pose[:3])
 
@@ -142,7 +144,7 @@ def test_a_healthy_camera_raises_no_alarm_in_a_thousand_steps_of_the_twin(twin):
 
 def test_an_arm_at_rest_may_show_one_picture_for_ever(twin):
     for kind in TASKS:
-        env, _, camera, first = running(kind, twin, "stop")
+        env, _, _, first = running(kind, twin, "stop")
         for _ in range(30):
             obs, _, _, truncated, info = env.step(STILL)
             assert not truncated, info
@@ -193,7 +195,7 @@ def test_a_reset_holds_too(reads):
     before = len(seen.commands)
     camera.fail("black", reads)
     if reads > HOLD_STEPS:
-        with pytest.raises(ArmFault, match="wrist_1.*shows nothing.*held for 20 control periods"):
+        with pytest.raises(ArmFault, match=r"wrist_1.*shows nothing.*held for 20 control periods"):
             env.reset(seed=1)
     else:
         obs, info = env.reset(seed=1)
