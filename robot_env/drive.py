@@ -45,9 +45,9 @@ class Drive:
         command = ArmCommand(self.safety.limit(wanted, self.pose), self.gripper, "compliant")
         self.safety.check_command(command, self.pose)
         if self.pace is not None:
-            info["late_s"] = max(info.get("late_s", 0.0), self.pace.wait())
-            if self.pace.step_s is not None:
-                info["step_s"] = self.pace.step_s
+            late_s = info.get("late_s", 0.0)
+            info |= self.pace.beat()
+            info["late_s"] = max(info["late_s"], late_s)  # of a command that holds the arm, too
         sent = self._arm.send(command)
         self.safety.check_command(sent, self.pose)
         return tuple(displacement(self.pose, sent.tcp_pose.tolist(), self.safety.scale))
