@@ -30,7 +30,7 @@ WANTED = {"late_percent": 1.0, "frame_to_action_p99_ms": 60.0}  # at most
 START_S = 300.0  # for processes to begin and to compile
 
 Act = Callable[[Mapping[str, np.ndarray]], np.ndarray]
-Learn = Callable[[], None]
+Learn = Callable[[], object]
 
 
 def realtime(
