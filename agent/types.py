@@ -10,6 +10,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import struct
+from jax.core import get_opaque_trace_state
 
 from agent.optim import Optimizer
 from agent.tanh_normal import TanhNormal
@@ -215,7 +216,7 @@ class View:
         if slow and ENCODER in self.state.target:
             own = self.state.target[ENCODER]
         # Once for each observation in a trace, so that there is one backward pass too, however often a loss asks.
-        trace = jax.core.get_opaque_trace_state(convention="flax")
+        trace = get_opaque_trace_state(convention="flax")
         for before, at, weights, found in self.memo:
             if at is obs and weights is own and before == trace:
                 return found

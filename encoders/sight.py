@@ -90,5 +90,5 @@ class Sight:
         return found
 
     def _views(self, frame: np.ndarray) -> np.ndarray:
-        rng = np.random.default_rng(zlib.crc32(frame))
+        rng = np.random.default_rng(zlib.crc32(frame.tobytes()))
         return shifted_views(frame[None], self.vision.views, rng)[0]

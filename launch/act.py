@@ -1,6 +1,5 @@
 """The actor's process: acts for a learner that is elsewhere, and goes on while it is away."""
 
-from collections.abc import Mapping
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,7 +10,6 @@ from launch.address import Address
 from launch.build import fine_tuning_phases, journal_info, networks_of, statistics_of
 from launch.keys import Keys
 from launch.link import Link
-from launch.orders import Metronome
 from launch.recipe_files import structure
 from launch.recipes import FinetuneRecipe
 from launch.sockets import ActorSockets
@@ -63,21 +61,20 @@ def act(address: Address, keys: Keys | None, folder: Path, acting: Acting, peer:
             session = new_session()
             recipe = structure(link.join(session), FinetuneRecipe)
             task = find_task(recipe.task)
-            env = make_env(task, recipe.arm)
+            env = make_env(task, recipe.arm, realtime=acting.realtime)
             try:
                 nets, phases = networks_of(task, recipe.learning), fine_tuning_phases(recipe.online)
                 statistics = statistics_of(task, recipe.learning.vision)
                 link.begin(journal_info(task, "").layout, params_specs(nets, phases, statistics))
                 performer = make_performer(recipe, nets, phases, env, link.tell, acting.actor_id, session)
-                metronome = Metronome(task.hz) if acting.realtime else None
-                (run_free if recipe.online.pace == "free" else run_lockstep)(link, performer, metronome)
+                (run_free if recipe.online.pace == "free" else run_lockstep)(link, performer)
                 link.flush()
             finally:
                 env.close()
-        return summary(performer, metronome, spool)
+        return summary(performer, spool)
 
 
-def run_lockstep(link: Link, performer: Performer, metronome: Metronome | None) -> None:
+def run_lockstep(link: Link, performer: Performer) -> None:
     """Carries out one order after the other, each at its place in the stream."""
     placed = False
     while True:
@@ -88,17 +85,17 @@ def run_lockstep(link: Link, performer: Performer, metronome: Metronome | None) 
         if not placed:
             performer.place(order.place)
             placed = True
-        performer.perform(order, now, lambda: _beat(link, performer, metronome), link.check)
+        performer.perform(order, now, link.check)
 
 
-def run_free(link: Link, performer: Performer, metronome: Metronome | None) -> None:
+def run_free(link: Link, performer: Performer) -> None:
     """Acts with the newest parameters until the run is finished.
 
     Between episodes it evaluates where that is due, and waits where it is as far ahead of the learner as the governor allows.
     While the learner is away, an actor with a rate of its own goes on. A twin without one would be hours ahead in a minute: it
     waits.
     """
-    placed = False
+    placed, realtime = False, performer.actor.env.pace is not None
     while True:
         newest = link.newest()
         if newest is None:
@@ -117,39 +114,15 @@ def run_free(link: Link, performer: Performer, metronome: Metronome | None) -> N
                 else:
                     link.pause(PAUSE_S)
                 continue
-            if performer.position - order.after >= order.steps and (metronome is None or link.learner_is_there):
+            if performer.position - order.after >= order.steps and (not realtime or link.learner_is_there):
                 link.pause(PAUSE_S)
                 continue
-        _beat(link, performer, metronome)
         performer.step(now, order.phase)
 
 
-def _beat(link: Link, performer: Performer, metronome: Metronome | None) -> None:
-    """Waits for the time of the next control step."""
-    if metronome is None:
-        return
-    if performer.actor.between_episodes:
-        metronome.restart()
-    metronome.wait()
-    link.steps, link.late = metronome.steps, metronome.late
-
-
-def summary(performer: Performer, metronome: Metronome | None, spool: Spool) -> dict[str, Any]:
-    """What an actor did."""
-    done: dict[str, Any] = {"actor_id": performer.actor.actor_id, "session": f"{performer.actor.session:016x}"}
-    done |= {"env_steps": performer.actor.sequence, "evaluations": performer.evaluations, "dropped": spool.dropped}
-    return done if metronome is None else {**done, **rate(metronome)}
-
-
-def rate(metronome: Metronome) -> Mapping[str, Any]:
-    """How well the control rate was held, milliseconds."""
-    periods = sorted(metronome.periods_s)
-    if not periods:
-        return {"late_steps": 0}
-    p50, p99 = (1000 * periods[min(int(share * len(periods)), len(periods) - 1)] for share in (0.5, 0.99))
-    return {
-        "late_steps": metronome.late,
-        "period_p50_ms": round(p50, 2),
-        "period_p99_ms": round(p99, 2),
-        "period_max_ms": round(1000 * periods[-1], 2),
-    }
+def summary(performer: Performer, spool: Spool) -> dict[str, Any]:
+    """What an actor did, and how well it held the control rate in training and evaluations, where it had one."""
+    actor = performer.actor
+    done: dict[str, Any] = {"actor_id": actor.actor_id, "session": f"{actor.session:016x}"}
+    done |= {"env_steps": actor.sequence, "evaluations": performer.evaluations, "dropped": spool.dropped}
+    return done if actor.env.pace is None else {**done, **actor.env.pace.summary()}

@@ -17,6 +17,8 @@ from launch.recipes import FinetuneRecipe
 from launch.tasks import Environment
 from robot_env.faults import ArmFault
 
+CONTROL = ("late_s", "step_s", "held_steps")  # of an environment's `info`: how its control loop did
+
 
 def new_session() -> int:
     """A random number for one run of an actor."""
@@ -95,7 +97,8 @@ class Actor:
         self.env_steps, self.sequence = self.env_steps + 1, self.sequence + 1
         if over and "fault" in info and self._operator is not None:
             self.env.acknowledge(self._operator)
-        return Step(transition, first, bool(info["succeed"]), info.get("fault"))
+        control = {name: info[name] for name in CONTROL if name in info}
+        return Step(transition, first, bool(info["succeed"]), info.get("fault"), control)
 
     def _reset(self) -> Mapping[str, np.ndarray]:
         """Begins an episode; a fault on the way is acknowledged where the operator is the program, and tried once more."""
@@ -133,19 +136,16 @@ class Performer:
         self,
         order: Order,
         now: PolicyParams,
-        before_step: Callable[[], None] = lambda: None,
         watch: Callable[[], None] | None = None,
     ) -> None:
         """An order of lockstep: an evaluation; or control steps, up to the end of an episode.
 
         Args:
-            before_step: called before each control step.
             watch: called at each step of an evaluation.
         """
         if order.evaluation:
             self.evaluate(order.evaluation, now, watch)
         for _ in range(order.steps):
-            before_step()
             if self.step(now, order.phase).ends_episode:
                 break
 

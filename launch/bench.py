@@ -32,7 +32,7 @@ def update(repeats: int = 5) -> dict[str, Any]:
     nets = make_nets({"state": (OBS,)}, ACT, networks)
     replay = random_replay()
     jobs = {"sac": (4, 20), "cql": (1, 3)}
-    programs = {name: _program(nets, name, utd, replay) for name, (utd, _) in jobs.items()}
+    programs = {name: program(nets, name, utd, replay) for name, (utd, _) in jobs.items()}
     matrix = jax.random.normal(jax.random.key(0), (MATMUL, MATMUL))
     product = jax.jit(lambda x: x @ x)
     ceilings: list[float] = []
@@ -90,7 +90,7 @@ def seconds(run: Callable[[], Any]) -> float:
     return time.perf_counter() - start_s
 
 
-def _program(nets: Nets, name: str, utd: int, replay: Batch) -> Callable[[int], Any]:
+def program(nets: Nets, name: str, utd: int, replay: Batch) -> Callable[[int], Any]:
     """A compiled training program that has already run once."""
     method = find_method(name)
     zeros, ones = {"state": jnp.zeros(OBS)}, {"state": jnp.ones(OBS)}
@@ -98,12 +98,12 @@ def _program(nets: Nets, name: str, utd: int, replay: Batch) -> Callable[[int], 
     sources, size = {"offline": (replay, jnp.int32(ROWS))}, 256
 
     @jax.jit
-    def program(state: Any, steps: int) -> Any:
+    def trained(state: Any, steps: int) -> Any:
         batches = lambda _, key, i: draw(sources, {"offline": 1.0}, key, i, i, utd, size)  # noqa: E731
         return train(nets, method, state, batches, lambda i: method.coef, steps)
 
-    jax.block_until_ready(program(state, 1))
-    return lambda steps: program(state, steps)
+    jax.block_until_ready(trained(state, 1))
+    return lambda steps: trained(state, steps)
 
 
 def random_replay() -> Batch:

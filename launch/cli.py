@@ -29,6 +29,7 @@ from launch.options import (
     InProcess,
     Json,
     Out,
+    Realtime,
     Resume,
     experiment_recipe,
     named_file,
@@ -91,20 +92,25 @@ def finetune(
     recipe: Annotated[FinetuneRecipe, Flat] = FINETUNE,
     resume: Resume = False,
     in_process: InProcess = False,
+    realtime: Realtime = False,
     json: Json = False,
 ) -> None:
     """Fine-tune online: a bridge from a pre-trained run, or a baseline that starts from nothing."""
-    _finetune(with_bridge_settings(recipe), out, resume, json, in_process)
+    _finetune(with_bridge_settings(recipe), out, resume, json, in_process, realtime)
 
 
-def _finetune(recipe: FinetuneRecipe, out: Path, resume: bool, json: bool, in_process: bool = False) -> None:
+def _finetune(
+    recipe: FinetuneRecipe, out: Path, resume: bool, json: bool, in_process: bool = False, realtime: bool = False
+) -> None:
     with progress_bar() as progress:
         if recipe.seeds > 1:
             if in_process:
                 raise ValueError("--in-process: several seeds are always trained in one process; leave it out")
+            if realtime:
+                raise ValueError("--realtime: the twins of several seeds go as fast as they can; leave it out")
             show_seeds(out, finetune_seeds(recipe, out, progress, resume), json)
             return
-        finetune_stage(recipe, out, progress, resume, in_process)
+        finetune_stage(recipe, out, progress, resume, in_process, realtime)
     show_curve(out, json)
 
 
@@ -122,6 +128,7 @@ def evaluate(
     trials: int = 20,
     arm: str = "twin",
     seed: int = 0,
+    realtime: Realtime = False,
     json: Json = False,
 ) -> None:
     """Test a trained policy on its task's fixed trials, with its mode and with its samples.
@@ -132,7 +139,7 @@ def evaluate(
         arm: Which arm.
         seed: Of sampled actions.
     """
-    result = evaluate_stage(checkpoint, trials, arm, seed)
+    result = evaluate_stage(checkpoint, trials, arm, seed, realtime)
     if not json:
         for mode in MODES:
             score = result[mode]

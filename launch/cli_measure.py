@@ -1,6 +1,7 @@
 """The commands that measure, compare and draw: `bench`, `compare`, `connect`, `twins`, `curves`."""
 
 import sys
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -9,7 +10,7 @@ from rich.markdown import Markdown
 
 from agent.methods import method_names
 from launch import bench as benches
-from launch import bench_image, bench_memory, bench_methods, bench_outage, bench_sim, bench_wire
+from launch import bench_image, bench_memory, bench_methods, bench_outage, bench_realtime, bench_sim, bench_wire
 from launch import twins as fidelity
 from launch.compare import compare_stage
 from launch.connectivity import GRID, POINTS, TRIALS
@@ -91,10 +92,11 @@ def twins(
 
 
 def bench(
-    what: Annotated[Literal["update", "sim", "wire", "memory", "outage", "image"], tyro.conf.Positional],
+    what: Annotated[Literal["update", "sim", "wire", "memory", "outage", "image", "realtime"], tyro.conf.Positional],
     repeats: int = 5,
     method: tuple[str, ...] = (),
     seeds: tuple[int, ...] = (1,),
+    steps: int = bench_realtime.STEPS,
     json: Json = False,
 ) -> None:
     """Measure speed beside its ceiling.
@@ -102,11 +104,13 @@ def bench(
     Args:
         what: `update`: gradient steps per second and GFLOP/s. `sim`: control steps per second of the twins. `wire`: transitions
             per second from actor to learner, and how late parameters come. `memory`: what both hold while 200,000 transitions
-            come. `outage`: whether an actor holds its rate while the learner is away for a minute.
-            `image`: what pictures cost, kept as features or through the trunk, and a frame's way to an action.
+            come. `outage`: whether an actor holds its rate while the learner is away for a minute. `image`: what pictures cost,
+            kept as features or through the trunk, and a frame's way to an action. `realtime`: whether an actor with two cameras
+            holds its rate beside a learner, each on a core of its own.
         repeats: Measurements of each figure; the median is shown.
         method: Of `update`: names of methods, each measured alone instead of WSRL's two; `all` for every one.
         seeds: Of `update --method`: how many seeds in one program, such as 1 4 16.
+        steps: Of `realtime`: control steps of each run.
     """
     if repeats < 1:
         raise ValueError(f"--repeats {repeats}: give at least 1")
@@ -118,4 +122,5 @@ def bench(
         return
     measures = {"update": benches.update, "sim": bench_sim.sim, "wire": bench_wire.wire}
     measures |= {"memory": bench_memory.memory, "outage": bench_outage.outage, "image": bench_image.image}
+    measures |= {"realtime": partial(bench_realtime.realtime, steps=steps)}
     show(json, measures[what](repeats))

@@ -30,7 +30,7 @@ from launch.keys import Keys
 from launch.learner import Learner
 from launch.recipe_files import to_json
 from launch.recipes import FinetuneRecipe
-from launch.runs import RunLog, console, prepare
+from launch.runs import RunLog, console, prepare, write_json
 from launch.serve import LATE_S, serve, serve_with_actor
 from launch.sockets import LearnerSockets
 from launch.stages import load_dataset, load_state, make_ring
@@ -42,12 +42,18 @@ LOG_EVERY = 10  # blocks between two fetches of metrics from the device
 
 
 def finetune_stage(
-    recipe: FinetuneRecipe, folder: Path, progress: Progress, resume: bool = False, in_process: bool = False
+    recipe: FinetuneRecipe,
+    folder: Path,
+    progress: Progress,
+    resume: bool = False,
+    in_process: bool = False,
+    realtime: bool = False,
 ) -> None:
     """Carries out the plan after its offline phase; leaves a checkpoint, a journal, curves and the outcome of each trial.
 
     Args:
         in_process: act in this process, in lockstep; otherwise an actor of its own process is started and joined by sockets.
+        realtime: the actor holds the task's control rate on the wall clock.
     """
     if in_process and recipe.online.pace != "lockstep":
         raise ValueError("--in-process runs in lockstep; leave it out to run free")
@@ -55,11 +61,11 @@ def finetune_stage(
         if training is None:
             return
         if in_process:
-            with closing(make_env(find_task(recipe.task), recipe.arm)) as env:
+            with closing(make_env(find_task(recipe.task), recipe.arm, realtime=realtime)) as env:
                 local.finetune(training, env)
         else:
-            serve_with_actor(training, folder)
-        finish(training)
+            serve_with_actor(training, folder, realtime)
+        finish(training, folder)
 
 
 def learner_stage(
@@ -80,7 +86,7 @@ def learner_stage(
             with_keys = "" if keys is None else " --keys DIR"
             console.print(f"waiting for actors: `segue actor --connect {there} --out DIR{with_keys}`", soft_wrap=True)
             serve(training, sockets, folder)
-        finish(training)
+        finish(training, folder)
 
 
 def resolved(recipe: FinetuneRecipe) -> FinetuneRecipe:
@@ -105,9 +111,17 @@ def resolved(recipe: FinetuneRecipe) -> FinetuneRecipe:
     )
 
 
-def finish(training: Training) -> None:
-    """Writes what is left to write of a run that came to its end."""
+def finish(training: Training, folder: Path) -> None:
+    """Writes what is left to write of a run that came to its end; `realtime.json`, where its actors had a rate to hold."""
     training.log.flush()
+    if training.ledger.paced_steps:
+        rate = training.ledger.rate()
+        write_json(folder / "realtime.json", rate)
+        late, steps = rate["late_steps"], rate["paced_steps"]
+        took = ", ".join(
+            f"{q} {rate[f'period_{q}_ms']:g} ms" for q in ("p50", "p99", "max") if f"period_{q}_ms" in rate
+        )
+        console.print(f"late: {late} of {steps} control steps, {rate['late_percent']:g}%; a step took {took}")
     training.save(finished=True)
 
 

@@ -1,21 +1,28 @@
 """What a run's journal says about the run: a fold over its entries, the same when they arrive and when they are read again."""
 
 import math
+from collections import deque
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 from agent.replay.entry import Begin, Entry, Gap, Scores, Step
 from launch.orders import Place
+from robot_env.pace import summary
 
 
 @dataclass(frozen=True)
 class Episode:
-    """How an episode of training went: its length in env_steps, whether it succeeded, and the fault that cut it, if any."""
+    """How an episode of training went: its length in env_steps, whether it succeeded, and the fault that cut it, if any.
+
+    Also how many commands went out late, and for how many control periods the arm was held for its cameras' sake.
+    """
 
     env_steps: int
     success: bool
     fault: str | None
+    late_steps: int = 0
+    held_steps: int = 0
 
 
 @dataclass
@@ -27,12 +34,15 @@ class Session:
         place: where its earlier sessions had ended.
         steps: environment steps of the episode under way; 0 between episodes.
         episodes: of this session, begun.
+        late_steps, held_steps: of the episode under way, see `Episode`.
     """
 
     actor_id: int
     place: Place
     steps: int = 0
     episodes: int = 0
+    late_steps: int = 0
+    held_steps: int = 0
 
 
 @dataclass
@@ -49,6 +59,7 @@ class Ledger:
             share of successes.
         improved: the ways of acting in which the last evaluation was better than all before.
         lost: transitions that no longer exist (a full spool, damage); -1 in a gap counts as 1, for nobody knows.
+        paced_steps, late_steps: control steps that had a time to begin at, and those of them that came late.
     """
 
     sessions: dict[int, Session] = field(default_factory=dict)
@@ -59,6 +70,9 @@ class Ledger:
     best: dict[str, float] = field(default_factory=dict)
     improved: tuple[str, ...] = ()
     lost: int = 0
+    paced_steps: int = 0
+    late_steps: int = 0
+    _steps_s: deque[float] = field(default_factory=lambda: deque(maxlen=100_000))
     _places: dict[int, Place] = field(default_factory=dict)
 
     def take(self, entry: Entry) -> Episode | None:
@@ -89,12 +103,29 @@ class Ledger:
         begins = step.first or session.steps == 0
         self.env_steps, session.steps = self.env_steps + 1, 1 if begins else session.steps + 1
         session.episodes += begins
+        self._control(step.control, session, begins)
         place = self._places.get(session.actor_id, Place())
         self._places[session.actor_id] = replace(place, episodes=place.episodes + begins, env_steps=place.env_steps + 1)
         if not step.ends_episode:
             return None
         length, session.steps = session.steps, 0
-        return Episode(length, step.success, step.fault)
+        return Episode(length, step.success, step.fault, session.late_steps, session.held_steps)
+
+    def _control(self, control: Mapping[str, float], session: Session, begins: bool) -> None:
+        if begins:
+            session.late_steps = session.held_steps = 0
+        late = control.get("late_s", 0.0) > 0.0
+        self.paced_steps, self.late_steps = self.paced_steps + ("late_s" in control), self.late_steps + late
+        session.late_steps, session.held_steps = (
+            session.late_steps + late,
+            session.held_steps + int(control.get("held_steps", 0)),
+        )
+        if "step_s" in control:
+            self._steps_s.append(control["step_s"])
+
+    def rate(self) -> dict[str, Any]:
+        """How well actors held their control rate, see `robot_env.pace.summary`."""
+        return summary(self.paced_steps, self.late_steps, self._steps_s)
 
     @property
     def current(self) -> int | None:

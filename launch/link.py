@@ -82,7 +82,7 @@ class Link:
         self._error: BaseException | None = None
         self._waiting, self._stop = -1, False
         self._away_said_s = 0.0  # when that was said last; 0 while it is there
-        self.waited, self.steps, self.late, self.refused = Stopwatch(), 0, 0, 0
+        self.waited, self.refused = Stopwatch(), 0
         self._wake_in, self._wake_out = wake_pair(sockets.context)
         self._thread = threading.Thread(target=self._run, name="link", daemon=True)
         self._thread.start()
@@ -367,8 +367,8 @@ class Link:
         published = self._published
         held = published.publication if published is not None and published.learner == self._learner else 0
         waiting = self._waiting if head.acting else -1
-        times = (self.waited.total_s, self.steps, self.late)
-        self._send(Heartbeat(head.stream.session, waiting, head.stream.first, held, *times, self._spool.dropped))
+        first, waited_s = head.stream.first, self.waited.total_s
+        self._send(Heartbeat(head.stream.session, waiting, first, held, waited_s, self._spool.dropped))
 
     def _send(self, message: Message) -> None:
         self._send_bytes(encode_message(message))

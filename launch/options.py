@@ -26,6 +26,10 @@ InProcess = Annotated[
     tyro.conf.FlagCreatePairsOff[bool],
     tyro.conf.arg(help="Act in this process; otherwise an actor of its own is started and joined by sockets."),
 ]
+Realtime = Annotated[
+    tyro.conf.FlagCreatePairsOff[bool],
+    tyro.conf.arg(help="Hold the task's control rate on the wall clock, and count the steps that come late."),
+]
 Json = Annotated[tyro.conf.FlagCreatePairsOff[bool], tyro.conf.arg(help="Print one JSON object and nothing else.")]
 
 

@@ -1,8 +1,6 @@
 """What a learner asks of an actor, and how fast learning may go beside acting."""
 
-import math
 import time
-from collections import deque
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -82,44 +80,3 @@ class Stopwatch:
             yield
         finally:
             self.total_s += time.monotonic() - start_s
-
-
-class Metronome:
-    """Holds a rate in steps per second and counts the steps that came late.
-
-    A step is late when it begins more than `LATE` of a period after its time; the beat then starts anew, so that one late step
-    is not followed by hurried ones.
-
-    Args:
-        hz: steps per second.
-    """
-
-    LATE = 0.1
-
-    def __init__(self, hz: float) -> None:
-        if not (math.isfinite(hz) and hz > 0):
-            raise ValueError(f"rate {hz} Hz: give a positive number")
-        self.period_s, self.steps, self.late = 1.0 / hz, 0, 0
-        self._next_s: float | None = None
-        self._before_s = 0.0
-        self.periods_s: deque[float] = deque(maxlen=100_000)
-
-    def restart(self) -> None:
-        """The next step may begin at once: an episode was reset."""
-        self._next_s = None
-
-    def wait(self) -> None:
-        """Returns when the next step is due."""
-        now_s = time.monotonic()
-        if self._next_s is not None:
-            if self._next_s > now_s:
-                time.sleep(self._next_s - now_s)
-                now_s = time.monotonic()
-            late = now_s - self._next_s > self.LATE * self.period_s
-            self.late += late
-            self.periods_s.append(now_s - self._before_s)
-            self._next_s = now_s + self.period_s if late else self._next_s + self.period_s
-        else:
-            self._next_s = now_s + self.period_s
-        self._before_s = now_s
-        self.steps += 1

@@ -169,7 +169,7 @@ class RunLog:
     def episode(self, env_steps: int, episode: Episode) -> None:
         """An episode of training ended."""
         row = {"env_steps": env_steps, "length": episode.env_steps, "success": episode.success, "fault": episode.fault}
-        self._write("episodes", row)
+        self._write("episodes", row | {"late_steps": episode.late_steps, "held_steps": episode.held_steps})
         self._board.add_scalar("episode/success", float(episode.success), env_steps)
 
     def scored(self, env_steps: int, scores: Mapping[str, Mapping[str, Any]]) -> None:

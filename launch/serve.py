@@ -124,8 +124,6 @@ class Server:
         counts = {
             "learner_waited_s": self.waited.total_s,
             "actors_waited_s": sum(beat.waited_s for beat in beats),
-            "paced_steps": sum(beat.steps for beat in beats),
-            "late_steps": sum(beat.late for beat in beats),
             "duplicates_dropped": self.receiver.duplicates,
         }
         refused = self.receiver.refused + Counter(before.get("messages_refused", {}))
@@ -136,6 +134,7 @@ class Server:
             "wall_s": round(training.log.wall_s, 2),
             **{name: round(value + before.get(name, 0), 2) for name, value in counts.items()},
             "sessions": len(training.ledger.sessions),
+            **training.ledger.rate(),
             "transitions_lost": training.ledger.lost,
             "messages_refused": dict(refused),
         }
@@ -163,13 +162,14 @@ class Child:
     Args:
         address: of the learner.
         folder: of the actor; its spool and what it writes to the terminal are there.
+        realtime: whether it holds the task's control rate on the wall clock.
     """
 
-    def __init__(self, address: Address, folder: Path) -> None:
+    def __init__(self, address: Address, folder: Path, realtime: bool = False) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         self._log = folder / "log.txt"
         self._command = [sys.executable, "-m", "launch.cli", "actor", "--connect", str(address), "--out", str(folder)]
-        self._command += ["--parent-pid", str(os.getpid())]
+        self._command += ["--parent-pid", str(os.getpid()), *(["--realtime"] if realtime else [])]
         self.restarts = 0
         self._start()
 
@@ -201,11 +201,11 @@ class Child:
             self._process.wait()
 
 
-def serve_with_actor(training: Training, folder: Path) -> None:
+def serve_with_actor(training: Training, folder: Path, realtime: bool = False) -> None:
     """Carries out a run with one actor of its own, in a process beside this one."""
     size = training.journal.info.layout.max_bytes
     with (
         closing(LearnerSockets(Address("127.0.0.1", 0), None, size)) as sockets,
-        closing(Child(sockets.address, folder / "actor")) as child,
+        closing(Child(sockets.address, folder / "actor", realtime)) as child,
     ):
         serve(training, sockets, folder, child.watch)

@@ -128,19 +128,20 @@ def load_state(folder: Path, task: AnyTask, learning: Learning) -> tuple[State, 
         checkpoints.close()
 
 
-def evaluate_stage(folder: Path, trials: int, arm: str, seed: int) -> dict[str, Any]:
-    """Both ways of acting on the task's fixed trials."""
+def evaluate_stage(folder: Path, trials: int, arm: str, seed: int, realtime: bool = False) -> dict[str, Any]:
+    """Both ways of acting on the task's fixed trials; `realtime` holds its control rate, and says how well."""
     if trials < 1:
         raise ValueError(f"--trials {trials}: give at least 1")
     check_seed(seed)
     now, nets, meta = load_policy(folder)
-    env = make_env(find_task(meta["task"]), arm)
+    env = make_env(find_task(meta["task"]), arm, realtime=realtime)
     try:
         evaluator = Evaluator(env, nets, trials, seed, operator_of(arm), ways_of_acting(meta))
         scores = {mode: score.to_json() for mode, score in evaluator.both(now).items()}
     finally:
         env.close()
-    return {"checkpoint": str(folder), "task": meta["task"], "updates": meta["version"], **scores}
+    rate = {} if env.pace is None else {"realtime": env.pace.summary()}
+    return {"checkpoint": str(folder), "task": meta["task"], "updates": meta["version"], **scores, **rate}
 
 
 def make_ring(task: AnyTask, capacity: int, place: Literal["device", "host"], sight: Sight | None = None) -> Ring:

@@ -12,6 +12,7 @@ from gymnasium import spaces
 
 from agent.replay.journal_info import DatasetInfo
 from robot_env import make, observation
+from robot_env.pace import Pace
 from robot_env.preflight import preflight
 from robot_env.starts import evaluation_starts
 from robot_env.tasks import Task
@@ -30,6 +31,9 @@ class Environment(Protocol):
 
     task: Any
     fault: Any
+
+    @property
+    def pace(self) -> Pace | None: ...
 
     def reset(
         self, *, seed: int | None = None, options: dict[str, Any] | None = None
@@ -76,12 +80,19 @@ def check_task(task: AnyTask, arm: str) -> None:
         raise ValueError(f"arm {arm!r}: task {task.name!r} is simulated only; leave --arm out")
 
 
-def make_env(task: AnyTask, arm: str = "twin", render_mode: Literal["rgb_array"] | None = None) -> Environment:
-    """The environment of a task. Raises `ValueError` for an arm that it does not have."""
+def make_env(
+    task: AnyTask, arm: str = "twin", render_mode: Literal["rgb_array"] | None = None, realtime: bool = False
+) -> Environment:
+    """The environment of a task. Raises `ValueError` for an arm that it does not have.
+
+    Args:
+        render_mode: whether a simulated task can be drawn.
+        realtime: hold the task's control rate on the wall clock; otherwise as fast as it goes.
+    """
     check_task(task, arm)
     if isinstance(task, Task):
-        return make.make_env(task, arm)
-    return learning_env.LearningEnv(task, render_mode)
+        return make.make_env(task, arm, realtime=realtime)
+    return learning_env.LearningEnv(task, render_mode, Pace(task.hz) if realtime else None)
 
 
 def spaces_of(task: AnyTask) -> tuple[spaces.Dict, spaces.Box]:

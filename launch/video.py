@@ -129,9 +129,9 @@ def see(env: Any) -> np.ndarray:
     if not hasattr(env, "arm"):
         return env.render()
     arm = env.arm
-    scene = arm.cameras["scene"].read()
+    scene = arm.cameras["scene"].read().picture
     side = scene.shape[0] // 2
-    wrists = [arm.cameras[name].read() for name in ("wrist_1", "wrist_2")]
+    wrists = [arm.cameras[name].read().picture for name in ("wrist_1", "wrist_2")]
     views = [cv2.resize(view, (side, side), interpolation=cv2.INTER_CUBIC) for view in wrists]
     views[1][0] = views[1][:, 0] = views[0][:, 0] = BAR  # thin lines between the three
     return np.hstack([scene, np.vstack(views)])

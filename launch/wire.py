@@ -64,7 +64,6 @@ class Heartbeat:
         first: the oldest record that it still has.
         publication: of the parameters that it holds; 0 for none.
         waited_s: time for which the learner made it wait.
-        steps, late: paced control steps, and those of them that came late.
         dropped: records that a full spool lost.
     """
 
@@ -73,8 +72,6 @@ class Heartbeat:
     first: int
     publication: int
     waited_s: float
-    steps: int
-    late: int
     dropped: int
 
 

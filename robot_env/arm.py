@@ -71,11 +71,28 @@ GAINS: Mapping[Mode, Gains] = {
 }
 
 
+@dataclass(frozen=True, eq=False)
+class Frame:
+    """What a camera took, once.
+
+    Attributes:
+        picture: `(height, width, 3)` uint8 RGB.
+        stamp_s: when it was taken, in the camera's own clock, s.
+    """
+
+    picture: np.ndarray
+    stamp_s: float
+
+
 class Camera(Protocol):
     """A source of pictures."""
 
-    def read(self) -> np.ndarray:
-        """The newest picture, `(height, width, 3)` uint8 RGB."""
+    def read(self) -> Frame:
+        """The newest frame, at once: the control loop waits for it. A driver that may wait goes into a `ThreadedCamera`.
+
+        A stamp is newer than the last where the camera has taken another picture since; a reset may start the clock anew.
+        Raises whatever the driver does where there is no picture.
+        """
         ...
 
 
@@ -98,9 +115,10 @@ class Arm(Protocol):
         ...
 
     def send(self, command: ArmCommand) -> ArmCommand:
-        """Stream one reference and let one control period pass (wall clock on hardware, simulated in the twin).
+        """Stream one reference and let one control period pass: simulated time in the twin.
 
-        Returns what was really sent.
+        On hardware that is wall-clock time, and less than a period where the environment has a `Pace`, which waits for the
+        rest. Returns what was really sent.
         """
         ...
 

@@ -6,11 +6,14 @@ from typing import Any
 import gymnasium
 import numpy as np
 
-from robot_env.arm import Arm, ArmCommand, ArmState
+from robot_env.arm import Arm, ArmState
+from robot_env.camera_watch import CameraWatch
+from robot_env.drive import Drive
 from robot_env.faults import Fault, FaultLatch, Violation
 from robot_env.intervention import Intervention
-from robot_env.observation import Observation, make_spaces, state_vector, take_picture
-from robot_env.pose import displace, displacement, relative_pose
+from robot_env.observation import Observation, make_spaces, state_vector
+from robot_env.pace import Pace
+from robot_env.pose import displace, relative_pose
 from robot_env.preflight import preflight
 from robot_env.safety import SafetyLayer
 from robot_env.starts import draw_start, parse_start
@@ -29,13 +32,18 @@ class RobotEnv(gymnasium.Env[dict[str, Any], np.ndarray]):
     `task.reward_scale · (1 at success, else 0) + task.reward_shift`. Success is terminal; the time limit and every fault
     are truncation.
 
-    A command or a reading that must not pass stops the arm: the step is truncated with `info["fault"]`, and from then
-    on `step` and `reset` raise `ArmFault` until `acknowledge(operator)`. A fault during `reset` raises it at once.
+    A picture that is known to be bad is never observed (`robot_env.camera_watch`). Where the task says `hold`, the arm is first
+    held where it is, as by actions of zero, and the step or reset ends with what is seen once the cameras are well again.
+
+    A command, a reading or a picture that must not pass stops the arm: the step is truncated with `info["fault"]`, and from
+    then on `step` and `reset` raise `ArmFault` until `acknowledge(operator)`. A fault during `reset` raises it at once.
 
     `info` holds `succeed`, and after a step `raw_reward` (1 at success, else 0), `requested_action` (the policy's, clipped to
     [-1, 1]; as it came where it is not finite), `executed_action` (what was sent, in the same frame and units; zeros where
     nothing was sent) and, where a human acted, `intervene_action`, which was then requested of the arm in the policy's stead.
     Where there is a `truth`, `info["truth"]` is its verdict on each step, beside that of `success`; it decides nothing.
+    Where the arm was held after that, `held_steps` counts the control periods. With a pace, `late_s` says by how much the
+    command was late, 0 within the tolerance, and `step_s` how long after the one before it went out, unless it is the first.
     """
 
     metadata = {"render_modes": []}  # noqa: RUF012 (gymnasium's own declaration)
@@ -47,22 +55,31 @@ class RobotEnv(gymnasium.Env[dict[str, Any], np.ndarray]):
         success: Success | None = None,
         intervention: Intervention | None = None,
         truth: Success | None = None,
+        pace: Pace | None = None,
     ) -> None:
-        """Nothing is connected before the first reset. Raises `ValueError` where the task fails preflight."""
+        """Nothing is connected before the first reset. Raises `ValueError` where the task fails preflight.
+
+        Args:
+            pace: when commands go out; without one, as fast as the arm lets time pass.
+        """
         preflight(task)
         self.task, self.arm = task, arm
         self.observation_space, self.action_space = make_spaces(task)
         self.safety = SafetyLayer(task)
+        self._drive = Drive(arm, self.safety, pace)
         self._success, self._truth = success or GeometricSuccess(task), truth
         self._intervention = intervention
+        self._watch = CameraWatch(task)
         self._latch = FaultLatch()
         self._connected = self._running = False
         self._episode = self._step = 0
-        self._gripper = 0.0
-        self._state: ArmState | None = None
-        self._pose: list[float] = []
         self._origin: list[float] = []
         self._obs: Observation = {}
+
+    @property
+    def pace(self) -> Pace | None:
+        """When commands go out."""
+        return self._drive.pace
 
     @property
     def fault(self) -> Fault | None:
@@ -102,8 +119,9 @@ class RobotEnv(gymnasium.Env[dict[str, Any], np.ndarray]):
         if not self._connected:
             self.arm.connect()
             self._connected = True
+        info: dict[str, Any] = {"succeed": False, "start_offset": start}
         try:
-            self._travel(start)
+            self._travel(start, info)
         except STOPPING as error:
             self._stop(error)
             self._latch.require_clear()
@@ -114,7 +132,8 @@ class RobotEnv(gymnasium.Env[dict[str, Any], np.ndarray]):
             if judge is not None:
                 judge.begin()
         self._running = True
-        return dict(self._obs), {"succeed": False, "start_offset": start}
+        self._drive.restart()
+        return dict(self._obs), info
 
     def step(self, action: np.ndarray) -> tuple[Observation, float, bool, bool, dict[str, Any]]:
         """One control period.
@@ -156,51 +175,47 @@ class RobotEnv(gymnasium.Env[dict[str, Any], np.ndarray]):
         self._running = False
         self.arm.close()
 
-    def _travel(self, start: np.ndarray) -> None:
+    def _travel(self, start: np.ndarray, info: dict[str, Any]) -> None:
         """The moves of a reset."""
         measured = self.safety.check_state(self.arm.read(), "precise")
         path = self.safety.plan_reset(measured, start.tolist())
         self.safety.check_path(path, measured)
         self.arm.reset(path, self.np_random)
-        self._gripper = 0.0
-        state = self.arm.read()
-        self._origin = self.safety.check_state(state, "precise")
+        state = self._drive.begin()
+        self._origin = self._drive.pose
         if not self.safety.within_one_step(self._origin, path[-1].tolist()):
             raise Violation(f"the reset ended at {self._origin}, more than one step from its start pose {path[-1]}")
-        self._observe(state, self._origin)
+        self._watch.begin()
+        self._observe(state, info)
 
     def _act(self, requested: np.ndarray, info: dict[str, Any]) -> bool:
         """Ask the human, limit, send, read back. Fills `info` as far as it comes; returns whether the task is done."""
         human = None if self._intervention is None else self._intervention.action(self._obs)
         if human is not None:
             requested = info["intervene_action"] = self._as_action(human)
-        wish = requested.tolist()
+        wish, drive = requested.tolist(), self._drive
         if not all(map(isfinite, wish)):
             raise Violation(f"action {wish} is not finite")
         if self.task.gripper and abs(wish[6]) >= 0.5:
-            self._gripper = 1.0 if wish[6] > 0.0 else 0.0
-        wanted = displace(self._pose, wish, self.safety.scale).tolist()
-        command = ArmCommand(self.safety.limit(wanted, self._pose), self._gripper, "compliant")
-        self.safety.check_command(command, self._pose)
-        sent = self.arm.send(command)
-        self.safety.check_command(sent, self._pose)
-        done = displacement(self._pose, sent.tcp_pose.tolist(), self.safety.scale)
+            drive.gripper = 1.0 if wish[6] > 0.0 else 0.0
+        done = drive.send(displace(drive.pose, wish, self.safety.scale).tolist(), info)
         info["executed_action"] = np.array([*done, *wish[6:]], dtype=np.float32)
-        state = self.arm.read()
-        before_s = self._state.stamp_s if self._state is not None else None
-        pose = self.safety.check_state(state, "compliant", before_s)
-        self.safety.nearest(pose)  # an arm that has left the box is stopped now, not at the next step
-        self._observe(state, pose)
+        state = self._observe(drive.measure(), info)
         if self._truth is not None:
             info["truth"] = bool(self._truth(state, self._obs))
         return bool(self._success(state, self._obs))
 
-    def _observe(self, state: ArmState, pose: list[float]) -> None:
-        """Keep a checked reading and make the observation of it."""
-        relative = self.safety.offset(pose) if self.task.relative_to == "target" else relative_pose(pose, self._origin)
-        obs = {"state": state_vector(state, pose, relative)}
-        obs |= {name: take_picture(self.arm, name) for name in self.task.cameras}
-        self._state, self._pose, self._obs = state, pose, obs
+    def _observe(self, state: ArmState, info: dict[str, Any]) -> ArmState:
+        """Make the observation of a reading, or of a later one: while cameras fail, the arm is held. Returns that reading."""
+        held, drive = 0, self._drive
+        while (pictures := self._watch.look(self.arm, drive.pose, held)) is None:
+            drive.send(drive.pose, info)
+            state, held = drive.measure(), held + 1
+            info["held_steps"] = held
+        offset = self.safety.offset(drive.pose)
+        relative = offset if self.task.relative_to == "target" else relative_pose(drive.pose, self._origin)
+        self._obs = {"state": state_vector(state, drive.pose, relative), **pictures}
+        return state
 
     def _as_action(self, action: Any) -> np.ndarray:
         """A float32 copy `(A,)`, clipped to [-1, 1] where it is finite."""

@@ -6,6 +6,7 @@ from typing import Any
 from robot_env.arm import Arm
 from robot_env.env import RobotEnv
 from robot_env.intervention import Intervention
+from robot_env.pace import Pace
 from robot_env.success import Success
 from robot_env.tasks import Task, find_task
 
@@ -37,6 +38,7 @@ def make_env(
     success: Success | None = None,
     intervention: Intervention | None = None,
     truth: Success | None = None,
+    realtime: bool = False,
     **options: Any,
 ) -> RobotEnv:
     """The environment of a task on an arm; going from the twin to a robot is another `arm`.
@@ -47,6 +49,7 @@ def make_env(
         success: what counts as success; by default the task's geometry.
         intervention: a human's device.
         truth: a twin's own verdict, told in `info["truth"]` beside `success`.
+        realtime: hold the task's control rate on the wall clock; otherwise as fast as the arm lets time pass.
         options: handed to the arm's class when `arm` is a name.
     """
     if isinstance(task, str):
@@ -57,4 +60,5 @@ def make_env(
         raise ValueError(
             f"options {sorted(options)} have nowhere to go; pass the arm's name, or build the arm with them"
         )
-    return RobotEnv(task, arm, success=success, intervention=intervention, truth=truth)
+    pace = Pace(task.hz) if realtime else None
+    return RobotEnv(task, arm, success=success, intervention=intervention, truth=truth, pace=pace)

@@ -19,8 +19,7 @@ from collections.abc import Sequence
 import numpy as np
 from gymnasium import spaces
 
-from robot_env.arm import Arm, ArmState
-from robot_env.faults import Violation
+from robot_env.arm import ArmState
 from robot_env.pose import quat_inverse, rotate
 from robot_env.safety import PLAUSIBLE
 from robot_env.tasks import Task
@@ -55,15 +54,3 @@ def state_vector(state: ArmState, pose: Sequence[float], relative: Sequence[floa
     back, velocity, wrench = quat_inverse(pose[3:]), state.tcp_velocity.tolist(), state.wrench.tolist()
     moving = (*rotate(back, velocity[:3]), *rotate(back, velocity[3:]))
     return np.array((state.gripper, *wrench[:3], *relative, *wrench[3:], *moving), dtype=np.float32)
-
-
-def take_picture(arm: Arm, name: str) -> np.ndarray:
-    """A checked copy `(128, 128, 3)` of what a camera sees. Whatever it raises becomes a `Violation` that names it."""
-    try:
-        frame = arm.cameras[name].read()
-    except Exception as error:
-        raise Violation(f"camera {name!r} gave no picture: {error!r}") from error
-    if not isinstance(frame, np.ndarray) or frame.shape != IMAGE_SHAPE or frame.dtype != np.uint8:
-        found = (getattr(frame, "shape", None), getattr(frame, "dtype", type(frame).__name__))
-        raise Violation(f"camera {name!r} gave {found} instead of a {IMAGE_SHAPE} uint8 picture")
-    return frame.copy()

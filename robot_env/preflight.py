@@ -78,3 +78,5 @@ def _limits(task: Task) -> Iterator[str]:
         yield f"relative_to {task.relative_to!r} is unknown; choose 'target' or 'reset'."
     if len(set(task.cameras)) != len(task.cameras) or "state" in task.cameras:
         yield f"cameras {task.cameras} collide; give each its own name, none of them 'state'."
+    if task.camera_fault not in ("hold", "stop"):
+        yield f"camera_fault {task.camera_fault!r} is unknown; choose 'hold' or 'stop'."

@@ -6,6 +6,7 @@ import gymnasium
 import numpy as np
 from gymnasium import spaces
 
+from robot_env.pace import Pace
 from sim.d4rl import D4RLTask
 
 
@@ -20,14 +21,15 @@ class LearningEnv(gymnasium.Env[dict[str, Any], np.ndarray]):
 
     `info` holds `succeed` (whether the episode has succeeded by now), `raw_reward` (what the score counts),
     `requested_action` and `executed_action` (the same: the action, clipped). Where the action or the simulation is not finite,
-    the step is truncated with `info["fault"]`, and the next reset begins anew.
+    the step is truncated with `info["fault"]`, and the next reset begins anew. With a pace, `late_s` and `step_s` are those of
+    `RobotEnv`.
     """
 
     fault = None  # no fault stays: a simulation needs no human
 
-    def __init__(self, task: D4RLTask, render_mode: Any = None) -> None:
+    def __init__(self, task: D4RLTask, render_mode: Any = None, pace: Pace | None = None) -> None:
         self.task, self.twin = task, task.make(render_mode)
-        self.render_mode = render_mode
+        self.render_mode, self.pace = render_mode, pace
         self.observation_space, self.action_space = make_spaces(task)
         self._obs: dict[str, np.ndarray] = {}
         self._succeeded = False
@@ -42,6 +44,8 @@ class LearningEnv(gymnasium.Env[dict[str, Any], np.ndarray]):
         super().reset(seed=seed)
         obs, _ = self.twin.reset(seed=seed, options=options)
         self._obs, self._succeeded = {"state": obs.astype(np.float32)}, False
+        if self.pace is not None:
+            self.pace.restart()
         return dict(self._obs), {"succeed": False}
 
     def step(self, action: np.ndarray) -> tuple[dict[str, np.ndarray], float, bool, bool, dict[str, Any]]:
@@ -52,13 +56,14 @@ class LearningEnv(gymnasium.Env[dict[str, Any], np.ndarray]):
         if not np.isfinite(asked).all():
             return self._broken(asked, np.zeros_like(asked), f"action {asked.tolist()} is not finite")
         asked = np.clip(asked, -1.0, 1.0)
+        paced = {} if self.pace is None else self.pace.beat()
         obs, scored, terminated, truncated, told = self.twin.step(asked)
         if not (np.isfinite(obs).all() and np.isfinite(scored)):
             return self._broken(asked, asked, "the simulation is not finite any more")
         self._obs, self._succeeded = {"state": obs.astype(np.float32)}, self._succeeded or bool(told["success"])
         raw = float(told.get("training_reward", scored))
         reward = self.task.reward_scale * raw + self.task.reward_shift
-        return dict(self._obs), reward, terminated, truncated, self._info(asked, asked, float(scored))
+        return dict(self._obs), reward, terminated, truncated, self._info(asked, asked, float(scored)) | paced
 
     def _broken(
         self, asked: np.ndarray, done: np.ndarray, why: str

@@ -9,7 +9,7 @@ import numpy as np
 from mujoco.rollout import Rollout
 from scipy.spatial.transform import Rotation
 
-from robot_env.arm import GAINS, ArmCommand, ArmState, Camera, Mode
+from robot_env.arm import GAINS, ArmCommand, ArmState, Camera, Frame, Mode
 from robot_env.tasks import Task
 from sim import panda
 from sim.pictures import Painter
@@ -212,14 +212,17 @@ class TwinArm:
 
 @dataclass(frozen=True)
 class TwinCamera:
-    """One of the twin's cameras."""
+    """One of the twin's cameras.
+
+    It draws in the caller's thread, to which OpenGL is bound; simulated time stands still meanwhile.
+    """
 
     arm: TwinArm
     name: str
 
-    def read(self) -> np.ndarray:
-        """What it sees now, `(height, width, 3)` uint8 RGB."""
-        return self.arm.picture(self.name)
+    def read(self) -> Frame:
+        """What it sees now, stamped with simulated seconds since the reset."""
+        return Frame(self.arm.picture(self.name), self.arm.data.time)
 
 
 def _unit(pose: np.ndarray) -> np.ndarray:

@@ -6,7 +6,7 @@ the first of an episode, or the first after something was lost.
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -55,12 +55,16 @@ class Begin:
 
 @dataclass(frozen=True)
 class Step:
-    """A transition. `first` of its episode, or after a loss; `success` and `fault` tell how the episode ended, at its end."""
+    """A transition. `first` of its episode, or after a loss; `success` and `fault` tell how the episode ended, at its end.
+
+    `control` tells how the control loop did, where that is known: `late_s`, `step_s` and `held_steps` of `robot_env.env`.
+    """
 
     transition: Transition
     first: bool
     success: bool = False
     fault: str | None = None
+    control: Mapping[str, float] = field(default_factory=dict)
 
     @property
     def ends_episode(self) -> bool:
@@ -127,6 +131,7 @@ def _parts(entry: Entry) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
             fields = {name: getattr(t, name) for name in _TRANSITION} | {"reward": float(t.reward)}
             fields |= {"terminated": bool(t.terminated), "truncated": bool(t.truncated)}  # environments give numpy's
             event = {"first": first, "success": entry.event.success, "fault": entry.event.fault}
+            event |= {"control": dict(entry.event.control)} if entry.event.control else {}
             return {"kind": "transition", **place, **fields, **event}, arrays
         case Begin() as begin:
             return {"kind": "begin", **place, **vars(begin)}, {}
@@ -173,7 +178,8 @@ def entry_of(
         name = next(n for n in (*specs, *found) if found.get(n) != specs.get(n))
         raise RecordError(f"record: array {name!r:.80} is {found.get(name)}, the task wants {specs.get(name)}")
     fields = {name: header[name] for name in _FIELDS[kind]}
-    event = _step(fields, arrays, previous) if kind == "transition" else _EVENTS[kind](**fields)
+    control = {"control": header.get("control", {})}  # records from before there was any have none
+    event = _step(fields | control, arrays, previous) if kind == "transition" else _EVENTS[kind](**fields)
     if isinstance(event, Scores) and not (_is_plain(event.scores) and _are_counts(event.scores)):
         raise RecordError(f"record: scores {event.scores!r:.80}")
     if isinstance(event, Gap) and event.to <= header["number"]:
@@ -182,9 +188,11 @@ def entry_of(
 
 
 def _step(fields: dict[str, Any], arrays: Mapping[str, np.ndarray], previous: Mapping[str, np.ndarray] | None) -> Step:
-    reward, source = fields["reward"], fields["source"]
+    reward, source, control = fields["reward"], fields["source"], fields["control"]
     if not math.isfinite(reward) or not 0 <= source < len(SOURCES):
         raise RecordError(f"record: a transition has reward {reward} and source {source}")
+    if not (isinstance(control, dict) and _is_plain(control) and {*map(type, control.values())} <= {int, float}):
+        raise RecordError(f"record: a transition has control {control!r:.80}")
     for name, x in arrays.items():
         if x.dtype.kind == "f" and not np.isfinite(x).all():
             raise RecordError(f"record: array {name!r} holds a number that is not finite")
@@ -195,7 +203,7 @@ def _step(fields: dict[str, Any], arrays: Mapping[str, np.ndarray], previous: Ma
     transition = Transition(
         obs=obs, action=arrays["action"], executed=arrays["executed"], next_obs=named["next_obs/"], **own
     )
-    return Step(transition, fields["first"], fields["success"], fields["fault"])
+    return Step(transition, fields["first"], fields["success"], fields["fault"], control)
 
 
 def _is_plain(value: Any, depth: int = 16) -> bool:

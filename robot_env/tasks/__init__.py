@@ -39,6 +39,7 @@ class Task:
         relative_to: what the observed pose is relative to. `reset` hides the target, as SERL does for images.
         gripper: whether a seventh action moves the gripper.
         cameras: names of the cameras that are part of the observation.
+        camera_fault: what is done when one fails: `stop` the arm, or `hold` it still for up to two seconds first.
         scene: what the twin builds.
     """
 
@@ -62,6 +63,7 @@ class Task:
     relative_to: Literal["target", "reset"] = "target"
     gripper: bool = False
     cameras: tuple[str, ...] = ()
+    camera_fault: Literal["hold", "stop"] = "stop"
 
     @property
     def action_dim(self) -> int:

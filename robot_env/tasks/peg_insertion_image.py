@@ -11,4 +11,5 @@ TASK = replace(
     # A centimetre each way: pressing about for the hole, as with the two millimetres of `peg_insertion`, does not find it.
     scene=PegScene(clearance_m=0.001, chamfer_m=0.001, hidden_offset=(0.010, 0.03)),
     cameras=("wrist_1", "wrist_2"),
+    camera_fault="hold",
 )

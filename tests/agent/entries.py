@@ -76,6 +76,7 @@ def _event(event: Event) -> tuple:
     if not isinstance(event, Step):
         return (event,)
     plain = {**vars(event.transition), "first": event.first, "success": event.success, "fault": event.fault}
+    plain["control"] = tuple(sorted(event.control.items()))
     for name in ("obs", "next_obs"):
         plain[name] = {key: (x.dtype.str, x.shape, x.tobytes()) for key, x in plain[name].items()}
     for name in ("action", "executed"):

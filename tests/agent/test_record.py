@@ -40,7 +40,9 @@ def steps(draw) -> tuple[Layout, Entry]:
     numbers = {name: draw(INT) for name in ("policy_version", "actor_id", "sequence")}
     source = draw(st.integers(0, 2))
     transition = Transition(obs, action, executed, reward, next_obs, **flags, source=source, session=session, **numbers)
-    step = Step(transition, draw(st.booleans()), draw(st.booleans()), draw(st.none() | st.text(max_size=20)))
+    fault = draw(st.none() | st.text(max_size=20))
+    control = draw(st.dictionaries(NAMES, st.floats(allow_nan=False, allow_infinity=False) | INT, max_size=3))
+    step = Step(transition, draw(st.booleans()), draw(st.booleans()), fault, control)
     return layout, Entry(session, draw(INT), step)
 
 
@@ -110,6 +112,17 @@ def test_numbers_of_numpy_are_as_good_as_others():
     assert (found.reward, found.terminated, found.truncated) == (-5.0, True, False)
     whole = replace(step, transition=replace(own, reward=-5))
     assert decode(encode(Entry(own.session, 1, whole)), LAYOUT).event.transition.reward == -5.0
+
+
+def test_what_is_not_known_of_the_control_loop_takes_no_room():
+    """So a record of a run without a pace is what it was before there was one, and one from then is still read."""
+    step = story("T")[1].event
+    plain, paced = (
+        encode(Entry(step.transition.session, 1, replace(step, control=control))) for control in ({}, {"late_s": 0.25})
+    )
+    assert "control" not in parts(plain)[0]
+    assert decode(plain, LAYOUT).event.control == {}
+    assert decode(paced, LAYOUT).event.control == {"late_s": 0.25}
 
 
 def test_a_transition_of_another_session_is_not_written():
@@ -262,6 +275,11 @@ WRONG = {
     "source": changed(TRANSITION, source=3),
     "sequence": changed(TRANSITION, sequence=0.0),
     "fault": changed(TRANSITION, fault=1),
+    "control of no name": changed(TRANSITION, control=[0.1]),
+    "control not a number": changed(TRANSITION, control={"late_s": math.inf}),
+    "a truth for a control": changed(TRANSITION, control={"late_s": True}),
+    "a text for a control": changed(TRANSITION, control={"late_s": "soon"}),
+    "control in control": changed(TRANSITION, control={"late_s": {"late_s": 0.1}}),
     "obs not a number": changed(TRANSITION, np.float32([np.nan, 0]).tobytes() + parts(TRANSITION)[1][8:]),
     "gap back": changed(RECORDS[-1], to=1),
     "scores not a number": changed(RECORDS[-2], scores={"a": math.nan}),

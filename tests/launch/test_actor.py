@@ -13,6 +13,7 @@ from launch.orders import Order, Place
 from robot_env.env import RobotEnv
 from robot_env.faults import ArmFault
 from robot_env.intervention import ScriptedIntervention
+from robot_env.pace import Pace
 from tests.robot_env.scripted_arm import TOY, Judge, ScriptedArm
 
 NOW = PolicyParams({}, None, 7)  # type: ignore[arg-type]  (the scripted policy reads no parameters)
@@ -189,9 +190,13 @@ def test_a_new_session_goes_on_drawing_where_the_last_one_ended():
     assert told_later[-1].event.calls == 20
 
 
-def test_what_is_called_before_each_step_may_stop_it():
-    performing, told = performer()
-    beats = iter([None, None])
-    with pytest.raises(StopIteration):
-        performing.perform(Order(1, 0, steps=5), NOW, lambda: next(beats))
-    assert len(told) == 3  # the begin and two steps, each told before the next was taken
+def test_a_step_tells_how_the_control_loop_did():
+    plain = run(actor(), 3)
+    assert [step.control for step in plain] == [{}, {}, {}]
+    acting, now_s = actor(pace=Pace(10.0, lambda: now_s[0], lambda s: now_s.append(now_s.pop() + s))), [0.0]
+    told = [acting.step(NOW)]
+    now_s[0] += 0.25
+    told += [acting.step(NOW), acting.step(NOW)]
+    assert told[0].control == {"late_s": 0.0}
+    assert told[1].control == pytest.approx({"late_s": 0.15, "step_s": 0.25})
+    assert told[2].control == pytest.approx({"late_s": 0.0, "step_s": 0.1})

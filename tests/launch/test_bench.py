@@ -1,9 +1,12 @@
 """The benches count what they say; speed itself is never asserted."""
 
+import os
+
+import numpy as np
 import pytest
 
 from agent.heads import Networks
-from launch import bench, bench_memory, bench_methods, bench_sim
+from launch import bench, bench_memory, bench_methods, bench_realtime, bench_sim
 from sim.d4rl_tasks import d4rl_tasks
 
 
@@ -27,7 +30,7 @@ def test_sim_bench_reports_each_kind():
 def test_each_program_trains(name):
     replay = bench.random_replay()
     nets = bench.make_nets({"state": (bench.OBS,)}, bench.ACT, Networks((8,), (8,), critics=2))
-    state, metrics = bench._program(nets, name, 2, replay)(3)
+    state, metrics = bench.program(nets, name, 2, replay)(3)
     assert int(state.update_count) == 6
     assert float(metrics["critic/loss"]) > 0
 
@@ -58,3 +61,45 @@ def test_methods_are_timed_for_one_seed_and_for_several():
     assert one["gflop_per_update_and_seed"] == two["gflop_per_update_and_seed"] > 0.0
     with pytest.raises(ValueError, match="--seeds 0: give at least 1"):
         bench_methods.methods(["bc"], [0], repeats=1)
+
+
+def push_down():
+    """A policy that costs nothing, for an actor in a process of its own."""
+    return lambda obs: np.array([0.0, 0.0, 0.2, 0.0, 0.0, 0.0], np.float32)
+
+
+def add_up():
+    """A learner that keeps its core busy."""
+    return lambda: sum(range(100_000))
+
+
+def break_down():
+    raise OSError("no network")
+
+
+def test_an_actor_in_real_time_is_timed_beside_a_learner():
+    before = (os.environ.get("XLA_FLAGS"), os.sched_getaffinity(0))
+    found = bench_realtime.realtime(1, 12, push_down, add_up)
+    (row,) = found["runs"]
+    assert row["paced_steps"] == found["steps"] == 12
+    assert 0 <= row["late_steps"] <= 12
+    assert row["period_p50_ms"] > 90.0
+    assert 0.0 < row["frame_to_action_p50_ms"] <= row["frame_to_action_p99_ms"]
+    assert row["policy_max_ms"] < row["frame_to_action_max_ms"]
+    assert row["learner_steps_per_s"] > 0
+    assert (os.environ.get("XLA_FLAGS"), os.sched_getaffinity(0)) == before
+    with pytest.raises(RuntimeError, match="a process of the bench ended with exit code 1"):
+        bench_realtime.realtime(1, 12, break_down, add_up)
+    with pytest.raises(ValueError, match="--steps 1: give at least 2"):
+        bench_realtime.realtime(1, 1)
+
+
+def test_the_benchs_policy_acts_on_both_frames():
+    policy, rng = bench_realtime.trunk_policy(), np.random.default_rng(0)
+    frames = rng.integers(0, 256, (2, 128, 128, 3), np.uint8)
+    obs = {"wrist_1": frames[0], "wrist_2": frames[1], "state": np.zeros(19, np.float32)}
+    action = policy(obs)
+    assert action.shape == (6,)
+    assert (np.abs(action) <= 1).all()
+    for name in ("wrist_1", "wrist_2"):
+        assert not np.array_equal(policy({**obs, name: 255 - obs[name]}), action)

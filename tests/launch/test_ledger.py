@@ -98,3 +98,25 @@ def test_a_fold_in_two_parts_is_the_fold_of_the_whole():
     told(parts, 5, *events[:3])
     told(parts, 5, *events[3:])
     assert whole == parts
+
+
+def test_late_steps_and_held_periods_are_counted_by_episode_and_session_and_in_all():
+    late, timely = {"late_s": 0.25, "step_s": 0.35}, {"late_s": 0.0, "step_s": 0.1}
+    ledger = Ledger()
+    told(ledger, 5, begin(), step(first=True, control={"late_s": 0.0}), step(control=late))
+    told(ledger, 6, begin(1), step(first=True, control=late, actor_id=1))
+    (end,) = told(ledger, 5, step("terminated", success=True, control={**late, "held_steps": 4}))
+    assert end == Episode(3, True, None, late_steps=2, held_steps=4)
+    again = told(ledger, 5, step(first=True, control=timely), step("truncated", control=timely))
+    assert again[-1] == Episode(2, False, None)
+    left = told(ledger, 5, step(first=True, control=late), Scores(1, 0, {}), step("truncated", control=timely))
+    assert left[-1] == Episode(1, False, None)
+    rate = ledger.rate()
+    assert (rate["paced_steps"], rate["late_steps"], rate["late_percent"]) == (8, 4, 50.0)
+    assert (rate["period_p50_ms"], rate["period_max_ms"]) == (350.0, 350.0)
+
+
+def test_a_run_without_a_pace_has_no_rate():
+    ledger = Ledger()
+    assert told(ledger, 5, begin(), step(first=True), step("terminated"))[-1] == Episode(2, False, None)
+    assert ledger.rate() == {"paced_steps": 0, "late_steps": 0, "late_percent": 0.0}

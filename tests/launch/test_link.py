@@ -146,7 +146,7 @@ class Peer:
 
     def all_heard(self) -> list[Message]:
         """What is there by the time a heartbeat of the session is answered."""
-        self.say(Heartbeat(SESSION, -1, 0, 9999, 0.0, 0, 0, 0))
+        self.say(Heartbeat(SESSION, -1, 0, 9999, 0.0, 0))
         heard: list[Message] = []
         with suppress(zmq.Again):
             while self.socket.poll(500):
@@ -168,7 +168,7 @@ def hello(session: int = SESSION, actor_id: int = 0, replaces: int = 0, first: i
 
 
 def beat(session: int = SESSION, **fields: Any) -> Heartbeat:
-    return Heartbeat(**{**vars(Heartbeat(session, -1, 0, 0, 0.0, 0, 0, 0)), **fields})
+    return Heartbeat(**{**vars(Heartbeat(session, -1, 0, 0, 0.0, 0)), **fields})
 
 
 # A delivery by itself, over a channel as bad as can be.

@@ -1,13 +1,12 @@
-"""Pace: the governor keeps its ratio whatever arrives, and the metronome counts what is late."""
+"""Pace: the governor keeps its ratio whatever arrives."""
 
 import time
 from contextlib import suppress
 
-import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from launch.orders import Governor, Metronome, Stopwatch
+from launch.orders import Governor, Stopwatch
 
 UTD = st.integers(1, 20)
 
@@ -49,36 +48,6 @@ def test_one_side_is_always_free_to_go_on():
                 for updates in range(0, 30 * utd, utd):
                     may_act = governor.may_act(env_steps, updates)
                     assert may_act or governor.may_learn(env_steps, updates, 30, 1)
-
-
-def test_a_metronome_holds_its_rate_and_counts_late_steps_once():
-    metronome = Metronome(100.0)
-    start_s = time.monotonic()
-    for _ in range(21):
-        metronome.wait()
-    assert time.monotonic() - start_s >= 0.199
-    before = metronome.late
-    time.sleep(0.05)  # five periods gone: one late step, and no hurried ones after it
-    metronome.wait()
-    assert metronome.late == before + 1
-    after_s = time.monotonic()
-    metronome.wait()
-    assert time.monotonic() - after_s >= 0.009
-
-
-def test_a_reset_is_not_a_late_step():
-    metronome = Metronome(100.0)
-    metronome.wait()
-    time.sleep(0.05)
-    metronome.restart()
-    metronome.wait()
-    assert metronome.late == 0
-
-
-@pytest.mark.parametrize("hz", [0.0, -1.0, float("nan"), float("inf")])
-def test_a_rate_that_is_none_is_refused(hz):
-    with pytest.raises(ValueError, match="positive"):
-        Metronome(hz)
 
 
 def test_a_stopwatch_adds_up_also_when_something_raises():

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from rich.progress import Progress
 
+from launch.ledger import Episode
 from launch.runs import RunLog, read_lines
 
 
@@ -25,3 +26,9 @@ def test_what_was_not_computed_is_left_out(log, tmp_path):
 def test_what_is_infinite_ends_the_run_in_a_sentence(log):
     with pytest.raises(FloatingPointError, match="phase 'online': actor/loss is not finite after 1 updates; lower"):
         log.trained("online", 1, 1, {"critic/loss": np.float32(2.0), "actor/loss": np.float32(np.inf)})
+
+
+def test_an_episode_tells_how_many_of_its_steps_were_late_or_held(log, tmp_path):
+    log.episode(7, Episode(5, True, None, late_steps=2, held_steps=3))
+    (row,) = read_lines(tmp_path / "episodes.jsonl")
+    assert (row["length"], row["success"], row["late_steps"], row["held_steps"]) == (5, True, 2, 3)

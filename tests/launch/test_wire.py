@@ -114,7 +114,7 @@ def test_a_session_is_a_number_that_a_journal_can_hold(kind, session):
     """Else a hello of a session 0 would write a gap into the journal that nobody could read any more."""
     messages = {
         "hello": Hello(5, "", 0, 0, 3, True),
-        "heartbeat": Heartbeat(5, -1, 0, 0, 0.0, 0, 0, 0),
+        "heartbeat": Heartbeat(5, -1, 0, 0, 0.0, 0),
         "bye": KINDS["bye"](5),
     }
     header, _ = unpack(encode_message(messages[kind]))
@@ -133,7 +133,7 @@ def test_numbers_of_a_hello_are_in_range(name, value):
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf"), -float("inf"), "1.0", None])
 def test_times_are_finite(value):
-    header, _ = unpack(encode_message(Heartbeat(5, -1, 0, 0, 0.0, 0, 0, 0)))
+    header, _ = unpack(encode_message(Heartbeat(5, -1, 0, 0, 0.0, 0)))
     with pytest.raises(RecordError, match="heartbeat"):
         decode_message({**header, "waited_s": value})
 

@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from robot_env.arm import ArmCommand, ArmState
+from robot_env.arm import ArmCommand, ArmState, Frame
 from robot_env.pose import angle_between, pose_from_offset, pose_from_vector, slerp
 from robot_env.tasks import Scene, Task
 
@@ -20,6 +20,9 @@ TOY = Task(
     max_steps=20,
 )
 """Small enough that a few actions meet every wall of the box."""
+
+
+GRADIENT = np.repeat(np.add.outer(np.arange(128), np.arange(128))[:, :, None], 3, axis=2).astype(np.uint8)
 
 
 class Judge:
@@ -37,14 +40,15 @@ class Judge:
 
 
 class ScriptedCamera:
-    """Returns a picture whose value counts the reads since the reset, or what `read` is replaced with."""
+    """Sees a colour gradient, and in its top row where the arm is, to the last bit; or what `read` is replaced with."""
 
-    def __init__(self) -> None:
-        self.reads = 0
+    def __init__(self, arm: "ScriptedArm") -> None:
+        self._arm = arm
 
-    def read(self) -> np.ndarray:
-        self.reads += 1
-        return np.full((128, 128, 3), self.reads % 256, dtype=np.uint8)
+    def read(self) -> Frame:
+        picture = GRADIENT.copy()
+        picture[0, :56, 0] = np.frombuffer(self._arm.pose.tobytes(), np.uint8)
+        return Frame(picture, self._arm.clock_s)
 
 
 class ScriptedArm:
@@ -66,7 +70,7 @@ class ScriptedArm:
         self.connections = self.closed = 0
         self.readings: list[Callable[[ArmState], ArmState] | Exception] = []
         self.sendings: list[Callable[[ArmCommand], ArmCommand] | BaseException] = []
-        self._cameras = {name: ScriptedCamera() for name in task.cameras}
+        self._cameras = {name: ScriptedCamera(self) for name in task.cameras}
         self._rng = np.random.default_rng(0)
 
     def script_reads(self, *readings: Callable[[ArmState], ArmState] | Exception) -> None:
@@ -119,8 +123,6 @@ class ScriptedArm:
         self._rng = np.random.default_rng(rng.integers(2**63))
         self.pose, self.velocity, self.wrench = path[-1].copy(), np.zeros(6), np.zeros(6)
         self.clock_s = 0.0
-        for camera in self._cameras.values():
-            camera.reads = 0
 
     def stop(self, reason: str) -> None:
         self.stops.append(reason)

@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from robot_env.arm import Frame
 from robot_env.env import RobotEnv
 from robot_env.faults import ArmFault
 from robot_env.intervention import ScriptedIntervention
@@ -181,8 +182,8 @@ def test_a_success_function_that_raises_stops_the_arm():
     ("read", "reason"),
     [
         (lambda: 1 // 0, "gave no picture: ZeroDivisionError"),
-        (lambda: np.zeros((480, 640, 3), np.uint8), r"(480, 640, 3)"),
-        (lambda: np.zeros((128, 128, 3)), "float64"),
+        (lambda: Frame(np.zeros((480, 640, 3), np.uint8), 9.0), r"(480, 640, 3)"),
+        (lambda: Frame(np.zeros((128, 128, 3)), 9.0), "float64"),
         (lambda: None, "NoneType"),
     ],
 )
@@ -277,7 +278,7 @@ def test_whatever_happens_the_commanded_pose_stays_in_the_box(actions, pushes, f
 
     def watched(command):
         assert_in_box(command.tcp_pose, TOY)
-        assert_one_step(env._pose, command.tcp_pose, TOY)
+        assert_one_step(env._drive.pose, command.tcp_pose, TOY)
         measured.append(command)
         return send(command)
 
@@ -312,7 +313,7 @@ class BrokenPlan(SafetyLayer):
 
 def test_a_command_made_wrongly_is_not_sent():
     env, arm = running()
-    env.safety = BrokenLimit(TOY)
+    env._drive.safety = BrokenLimit(TOY)
     for _ in range(10):  # straight at the wall
         *_, truncated, info = env.step(np.array([1.0, 0, 0, 0, 0, 0]))
         if truncated:

@@ -54,6 +54,7 @@ def with_axis(values, axis, value):
         ({"relative_to": "base"}, "relative_to 'base' is unknown"),
         ({"cameras": ("wrist_1", "wrist_1")}, "cameras .* collide"),
         ({"cameras": ("state",)}, "cameras .* collide"),
+        ({"camera_fault": "wait"}, "camera_fault 'wait' is unknown; choose 'hold' or 'stop'"),
     ],
 )
 def test_a_task_that_cannot_run_is_refused_by_name_and_reason(change, message):

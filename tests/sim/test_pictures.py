@@ -22,18 +22,18 @@ def test_pictures_have_their_size_and_are_not_blank(bench):
     bench.reset()
     assert set(bench.arm.cameras) == set(SIZES)
     for name, camera in bench.arm.cameras.items():
-        picture = camera.read()
+        picture = camera.read().picture
         assert picture.shape == SIZES[name]
         assert picture.dtype == np.uint8
         assert picture.std() > 15.0
         assert picture.flags.owndata
-        assert np.array_equal(picture, camera.read())
+        assert np.array_equal(picture, camera.read().picture)
 
 
 def test_every_camera_sees_the_peg_and_the_hole(bench):
     bench.reset((0.0, 0.0, 0.08))
     for name, camera in bench.arm.cameras.items():
-        picture = camera.read()
+        picture = camera.read().picture
         assert _share(picture, (235, 115, 26)) > (0.02 if name != "scene" else 0.0005), name  # the peg
         assert _share(picture, (242, 199, 38)) > (0.003 if name != "scene" else 0.0001), name  # the hole's frame
 
@@ -43,16 +43,16 @@ def test_the_hole_is_where_it_really_is(make_bench):
     bench, pictures = make_bench(), []
     for seed in (0, 1):
         bench.reset(seed=seed)
-        pictures.append(bench.arm.cameras["wrist_1"].read().astype(int))
+        pictures.append(bench.arm.cameras["wrist_1"].read().picture.astype(int))
     assert (np.abs(pictures[0] - pictures[1]).max(axis=2) > 30).sum() > 10
 
 
 def test_cameras_work_again_after_close(bench):
     bench.reset()
-    before = bench.arm.cameras["wrist_2"].read()
+    before = bench.arm.cameras["wrist_2"].read().picture
     bench.arm.close()
     bench.arm.close()
-    assert np.array_equal(before, bench.arm.cameras["wrist_2"].read())
+    assert np.array_equal(before, bench.arm.cameras["wrist_2"].read().picture)
 
 
 def _run(code: str, **environment: str) -> subprocess.CompletedProcess:
@@ -64,7 +64,7 @@ def _run(code: str, **environment: str) -> subprocess.CompletedProcess:
 
 DRAW = (
     "from robot_env.tasks import find_task; from sim.twin_arm import TwinArm;"
-    "arm = TwinArm(find_task('peg_insertion')); print(arm.cameras['wrist_1'].read().shape)"
+    "arm = TwinArm(find_task('peg_insertion')); print(arm.cameras['wrist_1'].read().picture.shape)"
 )
 
 
