@@ -4,6 +4,7 @@ OUT ?= runs/rehearse
 SEED ?= 0
 BIN := .venv/bin
 STAMP := .venv/.set-up
+TORCH := .venv/.torch
 
 .PHONY: setup rehearse test matrix check format bench clean
 
@@ -19,7 +20,13 @@ $(STAMP): requirements.lock pyproject.toml
 rehearse: setup
 	$(BIN)/segue rehearse --preset quick --seed $(SEED) --out $(OUT)
 
-test: setup
+# What image networks are compared with; only tests need it. The second one's own demand for the first would undo a CPU build.
+$(TORCH): $(STAMP)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check torch==2.13.0
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps torchvision==0.28.0
+	touch $@
+
+test: setup $(TORCH)
 	$(BIN)/python -m pytest -n 3 --dist worksteal
 
 # Every combination of an offline method, a bridge and an online method; `make test` takes so few that each occurs.
@@ -40,6 +47,8 @@ bench: setup
 	$(BIN)/segue bench update
 	$(BIN)/segue bench sim
 	$(BIN)/segue bench wire
+	$(BIN)/segue bench image --repeats 3
+	$(BIN)/segue bench realtime --repeats 1
 	$(BIN)/segue bench memory --repeats 1
 	$(BIN)/segue bench outage --repeats 1
 

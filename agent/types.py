@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import struct
-from jax.core import get_opaque_trace_state
+from jax.extend.core import get_opaque_trace_state
 
 from agent.optim import Optimizer
 from agent.tanh_normal import TanhNormal
@@ -184,7 +184,9 @@ class View:
     nets: Nets
     state: State
     coef: Mapping[str, Any]
-    memo: list[tuple] = field(default_factory=list, repr=False, compare=False)  # what was seen, within one loss
+    memo: list[tuple] = field(
+        default_factory=list, repr=False, compare=False, kw_only=True
+    )  # what was seen, within one loss
 
     def reading(self, groups: Mapping[str, str]) -> View:
         """The same view with other groups in the place of some: `{"critic": "critic_on"}`, parameters and targets."""

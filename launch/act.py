@@ -8,13 +8,14 @@ from typing import Any
 from launch.actor import Performer, make_performer, new_session
 from launch.address import Address
 from launch.build import fine_tuning_phases, journal_info, networks_of, statistics_of
+from launch.judging import make_judged_env
 from launch.keys import Keys
 from launch.link import Link
 from launch.recipe_files import structure
 from launch.recipes import FinetuneRecipe
 from launch.sockets import ActorSockets
 from launch.spool import Full, Spool
-from launch.tasks import find_task, make_env
+from launch.tasks import find_task
 from launch.wire import params_specs
 
 PAUSE_S = 0.05  # between two looks while the learner catches up
@@ -61,7 +62,7 @@ def act(address: Address, keys: Keys | None, folder: Path, acting: Acting, peer:
             session = new_session()
             recipe = structure(link.join(session), FinetuneRecipe)
             task = find_task(recipe.task)
-            env = make_env(task, recipe.arm, realtime=acting.realtime)
+            env = make_judged_env(task, recipe.arm, recipe.reward, recipe.learning.vision, acting.realtime)
             try:
                 nets, phases = networks_of(task, recipe.learning), fine_tuning_phases(recipe.online)
                 statistics = statistics_of(task, recipe.learning.vision)

@@ -1,20 +1,26 @@
 """`segue data ...`: data sets brought in, looked at, checked and edited."""
 
 import sys
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import tyro
 
+from encoders.spatial import Vision
+from launch.build import sight_of
 from launch.data_check import check
 from launch.data_edit import Keep, filtered, merged, relabelled, split, write_all
 from launch.data_facts import facts
 from launch.data_plot import draw
 from launch.data_scan import Finding
 from launch.data_tools import Source, bring_in, export, open_journal, open_source, require_finite
+from launch.features import encoded
+from launch.judging import judged
 from launch.options import EXIT_FAILED, Flat, Json
 from launch.recipes import check_seed
 from launch.show import show
+from launch.tasks import find_task
 
 SUMMARY = "Bring data sets in, look at them, check them and edit them."
 Format = Literal["d4rl", "minari", "dapg", "serl"]
@@ -174,17 +180,41 @@ def split_(
 
 
 @data.command
-def relabel(journal: Journal, task: str, out: NewFolder, only_successes: On = False, json: Json = False) -> None:
+def relabel(
+    journal: Journal,
+    task: str,
+    out: NewFolder,
+    only_successes: On = False,
+    classifier: Path | None = None,
+    encoder: str | None = None,
+    views: int = 0,
+    json: Json = False,
+) -> None:
     """Give data the reward of a sparse task: failing until the first success, which is terminal; the rest is cut off.
+
+    Pictures are in the journal as they came, so what is made of them can be made again: rewards, where a classifier was trained
+    anew, and features, where the encoder is another one.
 
     Args:
         journal: Folder of the journal, or of its run; it is not changed.
-        task: Such as door-binary: one whose observations tell of success.
+        task: Such as door-binary: one whose observations tell of success; or one with cameras, with --classifier.
         out: Folder of the new journal; made anew.
         only_successes: Drop episodes that never succeed, as Cal-QL and WSRL do with Adroit's.
+        classifier: Who judges success from the pictures: folder of `segue classifier train`.
+        encoder: Also compute the features of this trunk, ARCHITECTURE@SEED or a file, and keep them in the new journal; with
+            --classifier, the one that it was trained with, by default resnet10@0.
+        views: Of features: randomly shifted copies beside each picture.
     """
     source = open_journal(journal)
-    _written(json, {out: relabelled(source.dataset, task, only_successes)}, [source])
+    vision = Vision(trunk=encoder or Vision().trunk, views=views)
+    judge = None if classifier is None else partial(judged, task=find_task(task), reward=str(classifier), vision=vision)
+    dataset = relabelled(source.dataset, task, only_successes, judge) if judge or encoder is None else source.dataset
+    _written(json, {out: dataset}, [source])
+    if encoder is not None:
+        sight = sight_of(find_task(task), vision)
+        if sight is None:
+            raise ValueError(f"--encoder {encoder}: task {task!r} has no cameras; leave it out")
+        encoded(dataset, out, sight)
 
 
 def _written(json: bool, datasets: dict[Path, Any], sources: list[Source]) -> None:

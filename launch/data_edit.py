@@ -147,7 +147,9 @@ def split(dataset: Dataset, share: float, seed: int) -> tuple[Dataset, Dataset]:
     )
 
 
-def relabelled(dataset: Dataset, name: str, only_successes: bool = False) -> Dataset:
+def relabelled(
+    dataset: Dataset, name: str, only_successes: bool = False, judge: Callable[[Dataset], np.ndarray] | None = None
+) -> Dataset:
     """The data set as a sparse task would have recorded it, with raw rewards.
 
     Success is judged by what each step led to. The first one earns 1 more than failing and is terminal; what comes after it is
@@ -157,17 +159,19 @@ def relabelled(dataset: Dataset, name: str, only_successes: bool = False) -> Dat
     Args:
         name: of the task.
         only_successes: drop episodes that never succeed, as Cal-QL and WSRL do with Adroit's.
+        judge: says of each step `(N,)` whether it led to success, such as a classifier of pictures; by default the task does.
 
     Raises:
         ValueError: the task's reward cannot be told from observations, the data is not of its size, or nothing is left.
     """
     task = find_task(name)
-    seen, failure = _sparse(task)
+    seen, failure = _sparse(task) if judge is None else (None, failure_reward(task) or 0.0)
     reason = misfit(dataset, task)
     if reason is not None:
         raise ValueError(f"data relabel: {reason}")
     dataset = _closed(dataset)
-    c, steps, parts = dataset.columns, seen(dataset.columns["next_obs/state"]), stretches(dataset)
+    steps = judge(dataset) if seen is None else seen(dataset.columns["next_obs/state"])  # type: ignore[misc]
+    c, parts = dataset.columns, stretches(dataset)
     won = [part for part in parts if steps[part].any()]
     cut = {part.start: part.start + int(np.argmax(steps[part])) + 1 for part in won}
     kept = [slice(part.start, cut.get(part.start, part.stop)) for part in (won if only_successes else parts)]

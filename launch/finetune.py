@@ -26,6 +26,7 @@ from launch.build import (
 from launch.callable_policy import CallablePolicy
 from launch.checkpoint import Checkpoints, about_checkpoint
 from launch.features import check_memory
+from launch.judging import judge_of, make_judged_env
 from launch.keys import Keys
 from launch.learner import Learner
 from launch.recipe_files import to_json
@@ -34,7 +35,7 @@ from launch.runs import RunLog, console, prepare, write_json
 from launch.serve import LATE_S, serve, serve_with_actor
 from launch.sockets import LearnerSockets
 from launch.stages import load_dataset, load_state, make_ring
-from launch.tasks import check_task, find_task, make_env
+from launch.tasks import check_task, find_task
 from launch.training import Training
 from sim.d4rl import D4RLTask
 
@@ -61,7 +62,8 @@ def finetune_stage(
         if training is None:
             return
         if in_process:
-            with closing(make_env(find_task(recipe.task), recipe.arm, realtime=realtime)) as env:
+            vision = recipe.learning.vision
+            with closing(make_judged_env(find_task(recipe.task), recipe.arm, recipe.reward, vision, realtime)) as env:
                 local.finetune(training, env)
         else:
             serve_with_actor(training, folder, realtime)
@@ -139,6 +141,8 @@ def open_training(
     """
     recipe, task = resolved(recipe), find_task(recipe.task)
     check_task(task, recipe.arm)
+    if recipe.reward is not None:
+        judge_of(task, recipe.reward, recipe.learning.vision)  # refused before a folder is made
     if recipe.online.stop_score is not None and not isinstance(task, D4RLTask):
         raise ValueError(f"--online.stop-score: task {task.name!r} has no normalised score; leave it out")
     learner = _learner(recipe)

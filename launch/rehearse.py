@@ -1,6 +1,7 @@
 """The main job: from offline data to a fine-tuned policy on the twin, beside the baseline, in one command."""
 
 import platform
+import shutil
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -17,6 +18,10 @@ from agent.replay.dataset import Dataset
 from agent.types import Nets
 from encoders.spatial import Vision
 from launch.actor import operator_of
+from launch.classifier_data import save_labelled
+from launch.classifier_record import check_recordable, record
+from launch.classifier_stages import REPORT as CLASSIFIER_REPORT
+from launch.classifier_stages import train_stage
 from launch.evaluate import MODES, Evaluator, clopper_pearson
 from launch.finetune import finetune_stage
 from launch.policies import load_policy
@@ -34,7 +39,7 @@ from launch.recipes import (
 )
 from launch.report import write_report
 from launch.run_folder import METHODS
-from launch.runs import console, prepare, read_lines, write_json
+from launch.runs import console, prepare, read_json, read_lines, write_json
 from launch.stages import collect_stage, pretrain_stage
 from launch.tasks import find_task, make_env
 from launch.video import record_trial
@@ -72,6 +77,7 @@ QUICK = replace(
     evaluation=Evaluation(trials=20, every_env_steps=500),
 )
 PRESETS = {"quick": QUICK, "full": FULL}
+CONSECUTIVE = 2  # steps in a row that a classifier has to see success for
 SIGHT = "_image"  # ends the name of a task's variant with cameras
 
 # By sight. An update through features of two cameras costs three times as much as one of states: half as many of half the size.
@@ -101,11 +107,13 @@ def rehearse(
     prepare(out, to_json(recipe), resume)
     # A stage that an interruption cut goes on by itself; the folder as a whole was checked above.
     data = collect_stage(CollectRecipe(recipe.task, recipe.seed, recipe.collect), out / "data", progress, resume)
+    reward = classifier_stage(recipe, out / "classifier", progress) if recipe.reward == "classifier" else None
     pretrain = PretrainRecipe(str(data), recipe.task, recipe.seed, recipe.learning, recipe.offline)
     pretrain_stage(pretrain, out / "pretrain", progress, resume)
     wsrl = FinetuneRecipe(
         checkpoint=str(out / "pretrain"),
         task=recipe.task,
+        reward=reward,
         seed=recipe.seed,
         learning=recipe.learning,
         online=recipe.online,
@@ -122,6 +130,20 @@ def rehearse(
     write_json(out / "result.json", result)
     write_report([out], out / "report.html")
     return result
+
+
+def classifier_stage(recipe: RehearseRecipe, folder: Path, progress: Progress) -> str:
+    """Records labelled frames in the twin and trains a classifier on them, unless it is there; returns its folder."""
+    task, path = check_recordable(find_task(recipe.task)), folder / "trained"
+    if not path.exists():
+        positives, negatives = recipe.labels
+        bar = progress.add_task("label frames", total=positives + negatives, note="")
+        frames = record(task, positives, negatives, recipe.seed, lambda n: progress.update(bar, completed=n))
+        shutil.rmtree(folder / "frames", ignore_errors=True)
+        folder.mkdir(parents=True, exist_ok=True)
+        save_labelled(frames, folder / "frames")
+        train_stage([folder / "frames"], recipe.learning.vision.trunk, path, CONSECUTIVE, recipe.seed)
+    return str(path)
 
 
 def area(scores: Sequence[Mapping[str, Any]], mode: str, env_steps: int) -> float:
@@ -170,7 +192,22 @@ def _result(recipe: RehearseRecipe, out: Path, dataset: Dataset) -> dict[str, An
             "provenance": dataset.info.provenance,
         },
         "shrunk": shrunk(recipe),
-    }
+    } | ({} if recipe.reward == "geometry" else {"classifier": _judged(scores, out / "classifier" / "trained")})
+
+
+def _judged(scores: Mapping[str, Sequence[Mapping[str, Any]]], folder: Path) -> dict[str, Any]:
+    """How often the classifier was wrong in evaluations, by method: of trials it called a success, and of those it did not."""
+    found: dict[str, Any] = {"held_out": read_json(folder / CLASSIFIER_REPORT)}
+    for name, rows in scores.items():
+        trials = [trial for row in rows for mode in MODES for trial in row[mode]["outcomes"]]
+        called = [trial for trial in trials if trial["judged"]]
+        found[name] = {
+            "trials": len(trials),
+            "called_success": len(called),
+            "false_positives": sum(not trial["success"] for trial in called),
+            "missed": sum(trial["success"] and not trial["judged"] for trial in trials),
+        }
+    return found
 
 
 def _counts(score: Mapping[str, Any]) -> dict[str, Any]:
