@@ -119,6 +119,20 @@ def load_trunk(path: Path) -> Trunk:
     return Trunk(about["architecture"], unflattened(arrays), about["source"])
 
 
+def trunk_from(text: str) -> Trunk:
+    """The trunk that a text names: `ARCHITECTURE@SEED`, such as `resnet10@0`, for random weights, else a trunk's file.
+
+    Raises:
+        ValueError: in one sentence.
+    """
+    architecture, at, seed = text.rpartition("@")
+    if not at or Path(text).exists():
+        return load_trunk(Path(text))
+    if not (seed.isascii() and seed.isdigit()) or int(seed) >= 2**32:
+        raise ValueError(f"encoder {text!r}: seed {seed!r} is no whole number below 2^32; give one, as in resnet10@0")
+    return random_trunk(architecture, int(seed))
+
+
 def check_weights(path: Path, architecture: str, arrays: Mapping[str, np.ndarray]) -> None:
     """Raises `ValueError` that names the first weight that is missing, left over, of another shape or not finite."""
     wanted = flattened(jax.eval_shape(lambda: init_params(architecture, 0)))
@@ -153,4 +167,4 @@ def unflattened(leaves: Mapping[str, Any]) -> dict[str, Any]:
     return tree
 
 
-__all__ = ["Trunk", "features", "load_trunk", "random_trunk", "save_trunk"]
+__all__ = ["Trunk", "features", "load_trunk", "random_trunk", "save_trunk", "trunk_from"]

@@ -11,7 +11,7 @@ import tyro
 from rich.table import Table
 
 from agent.replay.dataset import Dataset
-from launch import catalogue, cli_data, cli_measure, cli_remote
+from launch import catalogue, cli_classifier, cli_data, cli_measure, cli_remote
 from launch.build import learning_with
 from launch.curves import draw, rows
 from launch.evaluate import MODES
@@ -113,6 +113,7 @@ for _command in (cli_remote.learner, cli_remote.actor, cli_remote.keys, cli_remo
 for _command in (cli_measure.compare, cli_measure.bench, cli_measure.connect, cli_measure.twins, cli_measure.curves):
     app.command(_command)
 app.command(cli_data.data, name="data", help=cli_data.SUMMARY)
+app.command(cli_classifier.classifier, name="classifier", help=cli_classifier.SUMMARY)
 
 
 @app.command
