@@ -96,14 +96,6 @@ def _half(x: jax.Array) -> jax.Array:
     return jnp.minimum(x, float(jnp.finfo(jnp.float16).max)).astype(jnp.float16)
 
 
-def trunk_from(text: str) -> Trunk:
-    """A trunk by what names it: ARCHITECTURE@SEED for random weights, such as resnet10@0, or a file. Raises `ValueError`."""
-    architecture, at, seed = text.partition("@")
-    if at and architecture in ARCHITECTURES and seed.isdigit():
-        return random_trunk(architecture, int(seed))
-    return load_trunk(Path(text))
-
-
 def random_trunk(architecture: str, seed: int = 0) -> Trunk:
     """A trunk of random weights, the same for the same seed. Raises `ValueError` for an unknown architecture."""
     return Trunk(architecture, init_params(architecture, seed), f"random weights, seed {seed}")
@@ -137,6 +129,20 @@ def load_trunk(path: Path) -> Trunk:
         raise ValueError(f"trunk {path}: it is of architecture {architecture!r}, which is unknown; import it again")
     check_weights(path, architecture, arrays)
     return Trunk(architecture, unflattened(arrays), about.get("source", "not told"))
+
+
+def trunk_from(text: str) -> Trunk:
+    """The trunk that a text names: `ARCHITECTURE@SEED`, such as `resnet10@0`, for random weights, else a trunk's file.
+
+    Raises:
+        ValueError: in one sentence.
+    """
+    architecture, at, seed = text.rpartition("@")
+    if not at or Path(text).exists():
+        return load_trunk(Path(text))
+    if not (seed.isascii() and seed.isdigit()) or int(seed) >= 2**32:
+        raise ValueError(f"encoder {text!r}: seed {seed!r} is no whole number below 2^32; give one, as in resnet10@0")
+    return random_trunk(architecture, int(seed))
 
 
 def check_weights(path: Path, architecture: str, arrays: Mapping[str, np.ndarray]) -> None:
@@ -176,4 +182,4 @@ def unflattened(leaves: Mapping[str, Any]) -> dict[str, Any]:
     return tree
 
 
-__all__ = ["Trunk", "features", "load_trunk", "random_trunk", "save_trunk"]
+__all__ = ["Trunk", "features", "load_trunk", "random_trunk", "save_trunk", "trunk_from"]

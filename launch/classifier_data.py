@@ -5,8 +5,9 @@ import shutil
 import tempfile
 import zipfile
 import zlib
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -49,6 +50,14 @@ class Labelled:
         """`(H, W, 3)`, of all cameras."""
         return next(iter(self.frames.values())).shape[1:]
 
+    def rows(self, rows: np.ndarray) -> "Labelled":
+        """Some of the frames."""
+        return replace(
+            self,
+            frames={name: frames[rows] for name, frames in self.frames.items()},
+            **{name: getattr(self, name)[rows] for name in COLUMNS},
+        )
+
     def counts(self) -> dict[str, int]:
         """For people."""
         positives = int(self.label.sum())
@@ -61,25 +70,39 @@ class Labelled:
 
 def save_labelled(data: Labelled, folder: Path) -> None:
     """Writes a folder whole or not at all. Raises `ValueError` where it is there already, or cannot be made."""
-    check_new(folder)
     about = {"format": FORMAT, "task": data.task, "provenance": data.provenance, "cameras": list(data.cameras)}
     arrays = {name: getattr(data, name) for name in COLUMNS}
     arrays |= {f"camera/{name}": frames for name, frames in data.frames.items()}
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    private = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))
-    try:
-        (private / folder.name).mkdir()
-        with open(private / folder.name / FILE, "wb") as file:
-            np.savez_compressed(file, allow_pickle=False, about=np.array(json.dumps(about)), **arrays)
-        (private / folder.name).rename(folder)
-    finally:
-        shutil.rmtree(private, ignore_errors=True)
+    with new_folder(folder) as part, open(part / FILE, "wb") as file:
+        np.savez_compressed(file, allow_pickle=False, about=np.array(json.dumps(about)), **arrays)
 
 
 def check_new(folder: Path) -> None:
     """Raises `ValueError` where something is there already."""
     if folder.exists():
         raise ValueError(f"--out {folder}: it is already there; give another folder")
+
+
+@contextmanager
+def new_folder(folder: Path) -> Iterator[Path]:
+    """A folder to write into, which takes its name when the block ends well, and else is gone.
+
+    Raises:
+        ValueError: it is there already, or cannot be made.
+    """
+    check_new(folder)
+    try:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        private = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))
+    except OSError as error:
+        raise ValueError(f"--out {folder}: it cannot be made ({error.strerror}); give another folder") from error
+    try:
+        part = private / folder.name
+        part.mkdir()
+        yield part
+        part.rename(folder)
+    finally:
+        shutil.rmtree(private, ignore_errors=True)
 
 
 def load_labelled(folder: Path) -> Labelled:
@@ -120,7 +143,7 @@ def _check(data: Labelled) -> None:
 
 def merge_labelled(parts: Sequence[Labelled], names: Sequence[str]) -> Labelled:
     """All frames, with episodes numbered anew. Raises `ValueError` where task, cameras or sizes differ."""
-    first, found, episodes, after = parts[0], [], [], 0
+    first, episodes, after = parts[0], [], 0
     for part, name in zip(parts, names, strict=True):
         for what in ("task", "cameras", "frame_shape"):
             if getattr(part, what) != getattr(first, what):
@@ -130,12 +153,11 @@ def merge_labelled(parts: Sequence[Labelled], names: Sequence[str]) -> Labelled:
                 )
         own, number = np.unique(part.episode, return_inverse=True)
         episodes.append(number.astype(np.int64) + after)
-        found.append(part)
         after += len(own)
+    columns = {name: np.concatenate([getattr(part, name) for part in parts]) for name in COLUMNS}
     return Labelled(
         first.task,
         "; ".join(part.provenance for part in parts),
         {name: np.concatenate([part.frames[name] for part in parts]) for name in first.cameras},
-        *(np.concatenate(x) for x in ([p.label for p in found], episodes, [p.step for p in found])),
-        np.concatenate([part.kind for part in found]),
+        **{**columns, "episode": np.concatenate(episodes)},
     )

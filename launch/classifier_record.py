@@ -51,13 +51,19 @@ class Moment:
     kind: str
 
 
-def check_recordable(task: AnyTask) -> Task:
-    """The task. Raises `ValueError` where it has no cameras, or no script."""
-    if not isinstance(task, Task) or not isinstance(task.scene, PegScene):
-        raise ValueError(f"--task {task.name}: there is no script for it; give a task of peg insertion")
-    if not task.cameras:
+def check_task_with_cameras(task: AnyTask) -> Task:
+    """The task. Raises `ValueError` where it has no cameras."""
+    if not isinstance(task, Task) or not task.cameras:
         raise ValueError(f"--task {task.name}: it has no cameras; give one that has, such as peg_insertion_image")
     return task
+
+
+def check_recordable(task: AnyTask) -> Task:
+    """The task. Raises `ValueError` where it has no cameras, or no script."""
+    found = check_task_with_cameras(task)
+    if not isinstance(found.scene, PegScene):
+        raise ValueError(f"--task {task.name}: there is no script for it; give frames of a video with --camera")
+    return found
 
 
 def quotas(positives: int, negatives: int) -> dict[str, int]:

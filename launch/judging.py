@@ -3,9 +3,9 @@
 from pathlib import Path
 
 import numpy as np
-from encoders.classifier import load_classifier
 
 from agent.replay.dataset import Dataset
+from encoders.classifier import load_classifier
 from encoders.spatial import Vision
 from launch.build import sight_of
 from launch.classifier_reward import ClassifierReward
@@ -54,17 +54,17 @@ def judged(dataset: Dataset, task: AnyTask, reward: str, vision: Vision) -> np.n
         ValueError: the data has not the cameras that it judges by, or as `make_judged_env` does.
     """
     judge = judge_of(task, reward, vision)
-    cameras = judge.classifier.about.cameras
+    cameras = judge.about.cameras
     missing = [name for name in cameras if f"next_obs/{name}" not in dataset.columns]
     if missing:
         raise ValueError(f"data set: it has no pictures of {missing[0]!r}; give one that was recorded with cameras")
     frames = {name: dataset.columns[f"next_obs/{name}"] for name in cameras}
-    above = judge.scores(frames) > judge.classifier.about.threshold
+    above = judge.scores(frames) > judge.about.threshold
     done = np.zeros(len(dataset), bool)
     for part in stretches(dataset):
         in_a_row = 0
         for i in range(part.start, part.stop):
             in_a_row = in_a_row + 1 if above[i] else 0
-            done[i] = in_a_row >= judge.classifier.about.consecutive
+            done[i] = in_a_row >= judge.about.consecutive
         done[part.stop - 1] |= above[part.stop - 1] and bool(dataset.columns["terminated"][part.stop - 1])
     return done
