@@ -3,7 +3,6 @@
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
+from scipy.special import expit
 
 from encoders.classifier_scores import Counts
 from encoders.trunk import Trunk, flattened, unflattened
@@ -47,8 +47,9 @@ class Head(nn.Module):
 
     @nn.compact
     def __call__(self, x: jax.Array, training: bool = False) -> jax.Array:
+        # Channels are left out of a whole map: single places would give them away, and cost more to draw than all the rest.
+        x = nn.Dropout(self.shape.dropout, broadcast_dims=(2, 3), deterministic=not training)(x)
         x = x.reshape(len(x), -1)
-        x = nn.Dropout(self.shape.dropout, deterministic=not training)(x)
         x = nn.relu(nn.LayerNorm()(nn.Dense(self.shape.bottleneck)(x)))
         x = nn.Dropout(self.shape.dropout, deterministic=not training)(x)
         return nn.Dense(1)(x)[:, 0]
@@ -67,7 +68,7 @@ class About:
         temperature: logits are divided by it.
         consecutive: so many steps in a row above the threshold make a success of an episode.
         provenance: of the frames.
-        held_out: the confusion matrix on episodes that neither training nor any choice has seen; None where there is none.
+        held_out: the confusion matrix of frames judged by members that have not seen their episodes; None where there is none.
         head: sizes of the network.
     """
 
@@ -96,44 +97,54 @@ class About:
 
 @dataclass(frozen=True, eq=False)
 class Classifier:
-    """A trained head.
+    """Trained heads that judge together.
 
     Attributes:
         about: see `About`.
-        params: of the head, and `mean`, `std` `(cameras, 1, 1, C)` of the features.
+        params: of M heads, stacked: `head` `(M, ...)`, and the features' `mean`, `std` `(M, cameras, 1, 1, C)`.
     """
 
     about: About
     params: Mapping[str, Any] = field(repr=False)
 
     def logits(self, features: np.ndarray) -> np.ndarray:
-        """`(N,)` float32, before the temperature, of features `(N, cameras, h, w, C)`."""
-        return head_logits(self.about.head, self.params, features)
+        """The members' mean `(N,)`, before the temperature, of features `(N, cameras, h, w, C)`."""
+        return head_logits(self.about.head, self.params, features).mean(0)
 
     def scores(self, features: np.ndarray) -> np.ndarray:
         """Calibrated probabilities of success `(N,)` of features `(N, cameras, h, w, C)`."""
-        return sigmoid(self.logits(features) / self.about.temperature)
-
-
-def sigmoid(x: np.ndarray) -> np.ndarray:
-    """`1 / (1 + exp(-x))`."""
-    return np.asarray(jax.nn.sigmoid(jnp.asarray(x, jnp.float32)))
+        return expit(self.logits(features) / self.about.temperature)
 
 
 def head_logits(shape: HeadShape, params: Mapping[str, Any], features: np.ndarray) -> np.ndarray:
-    """`(N,)` logits of features `(N, cameras, h, w, C)`, a part at a time."""
+    """`(M, N)` float32 logits of M heads, of features `(N, cameras, h, w, C)`, a part at a time."""
     parts = [features[i : i + AT_ONCE] for i in range(0, len(features), AT_ONCE)]
-    return np.concatenate([np.asarray(_logits(shape, dict(params), jnp.asarray(part))) for part in parts])
+    return np.concatenate([np.asarray(_logits(shape, dict(params), jnp.asarray(part))) for part in parts], axis=1)
 
 
-@partial(jax.jit, static_argnums=0)
-def _logits(shape: HeadShape, params: dict[str, Any], features: jax.Array) -> jax.Array:
-    return Head(shape).apply({"params": params["head"]}, standardised(params, features))  # type: ignore[return-value]
+def members_logits(
+    shape: HeadShape, params: Mapping[str, Any], features: jax.Array, key: jax.Array | None = None
+) -> jax.Array:
+    """`(M, B)` logits of features `(B, cameras, h, w, C)`; with a key of dropout, as in training."""
+    x = features.astype(jnp.float32)
+    rngs = None if key is None else {"dropout": key}
+
+    def one(head: Any, mean: jax.Array, std: jax.Array) -> jax.Array:
+        standard = (x - mean[None]) / std[None]
+        return Head(shape).apply({"params": head}, standard, training=key is not None, rngs=rngs)  # type: ignore[return-value]
+
+    return jax.vmap(one)(params["head"], params["mean"], params["std"])
 
 
-def standardised(params: Mapping[str, Any], features: jax.Array) -> jax.Array:
-    """Features `(B, cameras, h, w, C)` float32, each channel of a camera with mean 0 and deviation 1 in training."""
-    return (features.astype(jnp.float32) - params["mean"][None]) / params["std"][None]
+_logits = jax.jit(members_logits, static_argnums=0)
+
+
+def init_params(shape: HeadShape, members: int, features: tuple[int, ...], seed: int = 0) -> dict[str, Any]:
+    """Of untrained heads for features `(cameras, h, w, C)`."""
+    keys = jax.random.split(jax.random.key(seed), members)
+    head = jax.vmap(lambda key: Head(shape).init(key, jnp.zeros((1, *features)))["params"])(keys)
+    mean = jnp.zeros((members, features[0], 1, 1, features[3]))
+    return {"head": dict(head), "mean": mean, "std": mean + 1.0}
 
 
 def encode(trunk: Trunk, frames: Mapping[str, np.ndarray], cameras: Sequence[str]) -> np.ndarray:
@@ -176,19 +187,12 @@ def check_fits(classifier: Classifier, path: Path, trunk: Trunk, cameras: Mappin
     """Raises `ValueError` that names the trunk, the cameras or the frame size that it was not trained on."""
     about = classifier.about
     _check_trunk_and_cameras(about, path, trunk, cameras)
-    want = flattened(
-        jax.eval_shape(lambda: init_params(about.head, (len(cameras), *trunk.feature_shape(about.frame_shape))))
-    )
+    features = (len(cameras), *trunk.feature_shape(about.frame_shape))
+    members = len(classifier.params.get("mean", ()))
+    want = flattened(jax.eval_shape(lambda: init_params(about.head, members, features)))
     have = {name: np.shape(x) for name, x in flattened(classifier.params).items()}
     if have != {name: x.shape for name, x in want.items()}:
         raise ValueError(f"classifier {path}: its weights are not of the shapes that it names; {AGAIN}")
-
-
-def init_params(shape: HeadShape, features: tuple[int, ...], seed: int = 0) -> dict[str, Any]:
-    """Of an untrained head for features `(cameras, h, w, C)`."""
-    head = Head(shape).init(jax.random.key(seed), jnp.zeros((1, *features)))["params"]
-    mean = jnp.zeros((features[0], 1, 1, features[3]))
-    return {"head": dict(head), "mean": mean, "std": mean + 1.0}
 
 
 def _check_trunk_and_cameras(about: About, path: Path, trunk: Trunk, cameras: Mapping[str, tuple[int, ...]]) -> None:

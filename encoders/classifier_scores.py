@@ -58,7 +58,8 @@ def curve(score: np.ndarray, label: np.ndarray) -> tuple[np.ndarray, np.ndarray,
     x, y = np.clip(score[order].astype(np.float64), 1e-12, 1.0 - 1e-12), label[order]
     starts = np.flatnonzero(np.r_[True, np.diff(x) > 0.0])  # of equal scores all or none are above a threshold
     above = np.cumsum(y[::-1])[::-1][starts]
-    lower = np.r_[0.0, expit((logit(x[starts[1:] - 1]) + logit(x[starts[1:]])) / 2.0)]
+    odds = logit(x)
+    lower = expit(np.r_[odds[0] - 1.0, (odds[starts[1:] - 1] + odds[starts[1:]]) / 2.0])
     return lower, above / (len(x) - starts), above / y.sum()
 
 

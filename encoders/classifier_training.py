@@ -1,4 +1,4 @@
-"""Training of a reward classifier: the split by episode, the head's fit with early stopping, and what is chosen afterwards."""
+"""Training of a reward classifier: folds of whole episodes, a head for each that stops early, and what is chosen then."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -9,8 +9,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
+from scipy.special import expit, logit
 
-from encoders.classifier import Head, HeadShape, head_logits, init_params, sigmoid, standardised
+from encoders.classifier import HeadShape, head_logits, init_params, members_logits
 from encoders.classifier_scores import choose_threshold, fit_temperature
 
 SHIFT_PX, GAIN = (
@@ -18,7 +19,7 @@ SHIFT_PX, GAIN = (
     0.2,
 )  # of a changed copy: moved by up to so much each way; each channel brighter or darker by up to this
 COPIES = 2  # of each frame to train on
-DEAL = (0, 1, 2, 0, 0)  # how episodes are dealt out: three of five to train on, one to choose by, one to hold out
+FOLDS = 5  # of the episodes; there are as many members
 STD_FLOOR = (
     0.1  # of a channel's deviation, in parts of the mean one: one that is nearly constant would be noise blown up
 )
@@ -32,7 +33,7 @@ class Fit:
         updates: minibatches at most.
         batch_size: frames in each, half of each label.
         learning_rate, weight_decay: of AdamW.
-        every: updates between two looks at the loss on the frames to choose by.
+        every: updates between two looks at the loss on the frames to stop by.
         patience: so many looks without a lower loss, and training stops.
         precision, recall: what the threshold is chosen for, see `choose_threshold`.
     """
@@ -44,42 +45,33 @@ class Fit:
     every: int = 25
     patience: int = 12
     precision: float = 0.99
-    recall: float = 0.98
+    recall: float = 0.97
 
 
-@dataclass(frozen=True)
-class Split:
-    """Rows of the frames of three sets of episodes, `(n,)` each: no episode is in two."""
-
-    train: np.ndarray
-    choose: np.ndarray
-    held_out: np.ndarray
-
-
-def split_episodes(label: np.ndarray, episode: np.ndarray, seed: int) -> Split:
-    """Divides frames by whole episodes, drawn at random; frames of both labels are in each part.
+def deal_folds(label: np.ndarray, episode: np.ndarray, seed: int) -> np.ndarray:
+    """The fold `(N,)` of each frame, 0 to `FOLDS` - 1: whole episodes are dealt out at random; each fold has both labels.
 
     Args:
         label: `(N,)` bool.
         episode: `(N,)` int.
 
     Raises:
-        ValueError: fewer than three episodes have frames of a label, so that not every part would have both.
+        ValueError: fewer than `FOLDS` episodes have frames of a label.
     """
-    episodes = np.unique(episode)
+    episodes, place = np.unique(episode, return_inverse=True)
     won, lost = (np.isin(episodes, episode[rows]) for rows in (label, ~label))
     for what, there in (("success", won), ("failure", lost)):
-        if there.sum() < 3:
+        if there.sum() < FOLDS:
             raise ValueError(
-                f"classifier: {there.sum()} episodes have frames of {what}; record at least 3, so that some can be held out"
+                f"classifier: {there.sum()} episodes have frames of {what}; record at least {FOLDS}, so that some can be "
+                "held out in turn"
             )
-    rng, both = np.random.default_rng([seed, 0]), won & lost
-    parts: tuple[list[int], ...] = ([], [], [])
-    # Those of one label are dealt out from where those of both ended, so that no part is without a label.
+    rng, both, fold = np.random.default_rng([seed, 0]), won & lost, np.empty(len(episodes), int)
+    # Those of one label are dealt out from where those of both ended, so that no fold is without a label.
     for kind, start in ((both, 0), (won & ~lost, both.sum()), (~won, both.sum())):
-        for place, drawn in enumerate(rng.permutation(episodes[kind]), int(start)):
-            parts[DEAL[place % len(DEAL)]].append(drawn)
-    return Split(*(np.flatnonzero(np.isin(episode, part)) for part in parts))
+        drawn = rng.permutation(np.flatnonzero(kind))
+        fold[drawn] = (np.arange(len(drawn)) + start) % FOLDS
+    return fold[place]
 
 
 @dataclass(frozen=True)
@@ -87,24 +79,26 @@ class Trained:
     """What training gives.
 
     Attributes:
-        params: of the head, with the features' mean and deviation.
-        temperature, threshold: chosen on the frames to choose by.
-        updates: the kept parameters are those after so many.
-        losses: `(updates, loss in training, loss on the frames to choose by)` at each look.
+        params: of the members, stacked `(FOLDS, ...)`.
+        temperature, threshold: chosen on all frames, each as judged by the member that stopped on it.
+        held_out_logits: `(N,)`, of each frame by the member that has never seen its episode.
+        held_out_scores: `(N,)`, the same calibrated, and moved so that `threshold` stands for the one chosen without its fold.
+        losses: for each member `(updates, loss in training, loss on the frames to stop by)` at each look.
     """
 
     params: dict[str, Any]
     temperature: float
     threshold: float
-    updates: int
-    losses: tuple[tuple[int, float, float], ...]
+    held_out_logits: np.ndarray
+    held_out_scores: np.ndarray
+    losses: tuple[tuple[tuple[int, float, float], ...], ...]
 
 
 def changed(frames: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     """A copy of frames `(N, H, W, 3)` uint8, each shifted by a few pixels, with the edge repeated, and in another light.
 
-    A camera is never mounted twice alike and no two days have one light: without such copies a classifier that is right here misses
-    a third of the successes there (`docs/classifier.md`).
+    A camera is never mounted twice alike and no two days have one light: without such copies a classifier that is right here
+    misses a third of the successes there (`docs/classifier.md`).
     """
     padded = np.pad(frames, ((0, 0), (SHIFT_PX, SHIFT_PX), (SHIFT_PX, SHIFT_PX), (0, 0)), mode="edge")
     windows = np.lib.stride_tricks.sliding_window_view(padded, frames.shape[1:3], axis=(1, 2))
@@ -115,61 +109,77 @@ def changed(frames: np.ndarray, rng: np.random.Generator) -> np.ndarray:
 
 
 def train(
-    features: np.ndarray,
-    copies: np.ndarray,
+    views: np.ndarray,
     label: np.ndarray,
-    split: Split,
+    fold: np.ndarray,
     seed: int,
     shape: HeadShape | None = None,
     fit: Fit | None = None,
     progress: Callable[[int], None] = lambda n: None,
 ) -> Trained:
-    """Trains a head, and chooses temperature and threshold; the frames held out are not looked at.
+    """Trains `FOLDS` heads, which together are the classifier.
+
+    Member m trains on all folds but two. On fold m + 1 it stops early, and from these frames' logits temperature and threshold
+    are chosen; fold m is held out. So each frame has a logit to choose by and one that is held out, from two members. What is
+    held out is judged with a temperature and a threshold that were chosen without its fold.
 
     Args:
-        features: `(N, cameras, h, w, C)`, of all frames.
-        copies: `(V, n, cameras, h, w, C)`, of V changed copies of the n frames of `split.train`; V may be 0.
+        views: `(V, N, cameras, h, w, C)` features: of the frames as they are, then of V - 1 changed copies to train on.
         label: `(N,)` bool.
+        fold: `(N,)`, see `deal_folds`.
         progress: called with the number of updates so far.
     """
     shape, fit = shape or HeadShape(), fit or Fit()
-    views = np.concatenate([features[None, split.train], copies])
-    chosen, truth = features[split.choose], label[split.choose]
-    params = first_params(features[split.train], shape, seed)
+    choose, held_out = np.empty(len(label), np.float32), np.empty(len(label), np.float32)
+    members, losses = [], []
+    for m in range(FOLDS):
+        stop, held = fold == (m + 1) % FOLDS, fold == m
+        params, told = _fit(
+            views, label, ~(stop | held), stop, seed + m, shape, fit, lambda n: progress(len(members) * fit.updates + n)
+        )
+        choose[stop], held_out[held] = (head_logits(shape, params, views[0, rows])[0] for rows in (stop, held))
+        members.append(params)
+        losses.append(tuple(told))
+    temperature, threshold = calibrated(choose, label, fit)
+    scores = np.empty(len(label))
+    for m in range(FOLDS):
+        held = fold == m
+        own_temperature, own_threshold = calibrated(choose[~held], label[~held], fit)
+        scores[held] = expit(held_out[held] / own_temperature - logit(own_threshold) + logit(threshold))
+    stacked = jax.tree.map(lambda *leaves: np.concatenate(leaves), *members)
+    return Trained(stacked, temperature, threshold, held_out, scores, tuple(losses))
 
-    def loss(params: dict[str, Any]) -> float:
-        return balanced_loss(head_logits(shape, params, chosen), truth)
 
-    params, losses = _fit(params, views, label[split.train], loss, seed, shape, fit, progress)
-    logits = head_logits(shape, params, chosen)
-    temperature = fit_temperature(logits, truth)
-    threshold = choose_threshold(sigmoid(logits / temperature), truth, fit.precision, fit.recall)
-    best = min(losses, key=lambda row: row[2])[0]
-    return Trained(params, temperature, threshold, best, tuple(losses))
+def calibrated(logits: np.ndarray, label: np.ndarray, fit: Fit) -> tuple[float, float]:
+    """The temperature, and the threshold of calibrated scores."""
+    temperature = fit_temperature(logits, label)
+    return temperature, choose_threshold(expit(logits / temperature), label, fit.precision, fit.recall)
 
 
 def _fit(
-    params: dict[str, Any],
     views: np.ndarray,
     label: np.ndarray,
-    loss_to_choose_by: Callable[[dict[str, Any]], float],
+    train: np.ndarray,
+    stop: np.ndarray,
     seed: int,
     shape: HeadShape,
     fit: Fit,
     progress: Callable[[int], None],
 ) -> tuple[dict[str, Any], list[tuple[int, float, float]]]:
-    """The parameters with the lowest loss to choose by, and the losses on the way."""
+    """A member's parameters with the lowest loss on the frames `stop`, and the losses on the way."""
     rng, key = np.random.default_rng([seed, 1]), jax.random.key(seed)
+    params = first_params(views[0, train], shape, seed)
     optimizer = optax.adamw(fit.learning_rate, weight_decay=fit.weight_decay)
     opt = optimizer.init(params["head"])
+    labels = [np.flatnonzero(train & (label == truth)) for truth in (True, False)]
     best, kept, losses, stale = np.inf, params, [], 0
     for update in range(1, fit.updates + 1):
-        rows = np.concatenate([rng.choice(np.flatnonzero(x), fit.batch_size // 2) for x in (label, ~label)])
+        rows = np.concatenate([rng.choice(some, fit.batch_size // 2) for some in labels])
         batch = views[rng.integers(len(views), size=len(rows)), rows]
         params, opt, loss = _update(shape, optimizer, params, opt, batch, label[rows], jax.random.fold_in(key, update))
         if update % fit.every and update < fit.updates:
             continue
-        chosen = loss_to_choose_by(params)
+        chosen = balanced_loss(head_logits(shape, params, views[0, stop])[0], label[stop])
         losses.append((update, float(loss), chosen))
         best, kept, stale = (chosen, params, 0) if chosen < best else (best, kept, stale + 1)
         progress(update)
@@ -179,12 +189,11 @@ def _fit(
 
 
 def first_params(features: np.ndarray, shape: HeadShape, seed: int) -> dict[str, Any]:
-    """Of an untrained head, for features `(N, cameras, h, w, C)`: they are standardised with their own mean and deviation."""
+    """Of one untrained member, for features `(N, cameras, h, w, C)`, which it standardises by their mean and deviation."""
     x = features.astype(np.float32)
-    std = x.std((0, 2, 3), keepdims=True)[0]
-    std = np.maximum(std, STD_FLOOR * std.mean((1, 2, 3), keepdims=True)) + 1e-6
-    mean = x.mean((0, 2, 3), keepdims=True)[0]
-    return {**init_params(shape, features.shape[1:], seed), "mean": mean, "std": std}
+    std = x.std((0, 2, 3), keepdims=True)
+    std = np.maximum(std, STD_FLOOR * std.mean((2, 3, 4), keepdims=True)) + 1e-6
+    return {**init_params(shape, 1, features.shape[1:], seed), "mean": x.mean((0, 2, 3), keepdims=True), "std": std}
 
 
 def balanced_loss(logits: np.ndarray, label: np.ndarray) -> float:
@@ -203,10 +212,8 @@ def _update(
     label: jax.Array,
     key: jax.Array,
 ) -> tuple[dict[str, Any], Any, jax.Array]:
-    x = standardised(params, features)
-
     def loss(head: Any) -> jax.Array:
-        logits = Head(shape).apply({"params": head}, x, training=True, rngs={"dropout": key})
+        logits = members_logits(shape, {**params, "head": head}, features, key)[0]
         return jnp.mean(optax.sigmoid_binary_cross_entropy(logits, label.astype(jnp.float32)))  # type: ignore[arg-type]
 
     value, gradient = jax.value_and_grad(loss)(params["head"])

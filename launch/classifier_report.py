@@ -1,5 +1,6 @@
 """How good a classifier is on labelled frames: numbers, a plot, and the frames that it is most wrong about."""
 
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -9,43 +10,42 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from encoders.classifier import sigmoid
 from encoders.classifier_scores import BINS, calibration_error, count, curve
 from launch.classifier_data import Labelled
 from launch.data_plot import INK, LOOK, LOST, WON
 
 TABLE = (0.1, 0.3, 0.5, 0.7, 0.9, 0.95, 0.99)  # thresholds
 COLUMNS, MOST = 4, 12  # of a picture sheet: frames side by side, and in all
-CAPTION_PX, SCALE = 18, 1.0
+CAPTION_PX = 18
 PAPER, TEXT = (255, 255, 255), (30, 30, 30)
 
 
-def report(data: Labelled, logits: np.ndarray, temperature: float, threshold: float) -> dict[str, Any]:
+def report(data: Labelled, raw: np.ndarray, score: np.ndarray, threshold: float) -> dict[str, Any]:
     """Plain numbers of frames with labels.
 
     Args:
-        logits: `(N,)`, before the temperature.
+        raw, score: `(N,)` probabilities of success, before and after calibration.
 
     Raises:
         ValueError: none of the frames is a success.
     """
-    score = sigmoid(logits / temperature)
     counts = count(score, data.label, threshold)
+    if counts.recall is None:
+        raise ValueError("classifier: none of the frames is a success; give labelled frames of both kinds")
     return {
         "frames": data.counts(),
         "threshold": threshold,
         "precision": counts.precision,
         "recall": counts.recall,
-        "confusion": {name: x for name, x in counts.to_json().items() if name not in ("precision", "recall")},
+        "confusion": asdict(counts),
         "false_by_kind": false_by_kind(data, score > threshold),
-        "calibration": {
-            "temperature": temperature,
-            "expected_error_before": calibration_error(sigmoid(logits), data.label),
-            "expected_error_after": calibration_error(score, data.label),
+        "calibration_error": {
+            "before": calibration_error(raw, data.label),
+            "after": calibration_error(score, data.label),
         },
         "thresholds": [
             {"threshold": t, "precision": at.precision, "recall": at.recall}
-            for t in sorted({*TABLE, round(threshold, 4)})
+            for t in sorted({*TABLE, threshold})
             for at in (count(score, data.label, t),)
         ],
     }
@@ -60,20 +60,19 @@ def false_by_kind(data: Labelled, taken: np.ndarray) -> dict[str, str]:
     }
 
 
-def write_pictures(data: Labelled, logits: np.ndarray, temperature: float, threshold: float, folder: Path) -> list[str]:
+def write_pictures(data: Labelled, raw: np.ndarray, score: np.ndarray, threshold: float, folder: Path) -> list[str]:
     """Writes `curves.png`, and a sheet of the worst false positives and one of the worst false negatives; their names.
 
     A sheet is always written: where there is no such error, it says so.
     """
-    score = sigmoid(logits / temperature)
-    draw_curves(data.label, score, sigmoid(logits), threshold, folder / "curves.png")
+    draw_curves(data.label, score, raw, threshold, folder / "curves.png")
     positives = np.flatnonzero((score > threshold) & ~data.label)
     negatives = np.flatnonzero((score <= threshold) & data.label)
     for name, rows in (
         ("false_positives", positives[np.argsort(-score[positives])]),
         ("false_negatives", negatives[np.argsort(score[negatives])]),
     ):
-        picture = sheet(data, score, rows, f"{len(rows)} {name.replace('_', ' ')} above/below {threshold:.3f}")
+        picture = sheet(data, score, rows, f"{len(rows)} {name.replace('_', ' ')} at threshold {threshold:.3f}")
         write_png(picture, folder / f"{name}.png")
     return ["curves.png", "false_positives.png", "false_negatives.png"]
 

@@ -1,15 +1,15 @@
 """Training and checking of a reward classifier, with their files."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from scipy.special import expit
 
 from encoders.classifier import FILE, About, Classifier, check_fits, encode, read_classifier, save_classifier
 from encoders.classifier_scores import Counts
-from encoders.classifier_training import COPIES, changed, split_episodes, train
+from encoders.classifier_training import COPIES, changed, deal_folds, train
 from encoders.trunk import Trunk, trunk_from
 from launch.classifier_data import Labelled, check_new, load_labelled, merge_labelled, new_folder
 from launch.classifier_report import report, write_pictures
@@ -34,7 +34,7 @@ def train_stage(
     seed: int,
     progress: Callable[[int], None] = lambda n: None,
 ) -> dict[str, Any]:
-    """Trains a classifier into the new folder `out`; returns its report, of episodes that nothing else has seen.
+    """Trains a classifier into the new folder `out`; returns its report, of held-out episodes.
 
     Args:
         paths: folders of labelled frames.
@@ -47,40 +47,35 @@ def train_stage(
         raise ValueError(f"--consecutive {consecutive}: give at least 1")
     check_new(out)
     trunk, data = trunk_from(encoder), load_all(paths)
-    split = split_episodes(data.label, data.episode, seed)
-    features = encode(trunk, data.frames, data.cameras)
-    copies = encoded_copies(data.rows(split.train), trunk, seed)
-    trained = train(features, copies, data.label, split, seed, progress=progress)
+    fold = deal_folds(data.label, data.episode, seed)
+    trained = train(views(data, trunk, seed), data.label, fold, seed, progress=progress)
+    raw, score, threshold = expit(trained.held_out_logits), trained.held_out_scores, trained.threshold
+    told = {**report(data, raw, score, threshold), "temperature": trained.temperature, "losses": trained.losses}
     about = About(
         task=data.task,
         cameras=data.cameras,
         frame_shape=data.frame_shape,
         trunk=trunk.name,
         fingerprint=trunk.fingerprint,
-        threshold=trained.threshold,
+        threshold=threshold,
         temperature=trained.temperature,
         consecutive=consecutive,
         provenance=f"{data.provenance}; encoder {trunk.source}; training seed {seed}",
+        held_out=Counts(**told["confusion"]),
     )
-    held = data.rows(split.held_out)
-    logits = Classifier(about, trained.params).logits(features[split.held_out])
-    told = report(held, logits, about.temperature, about.threshold)
-    parts = {"train": split.train, "choose": split.choose, "held_out": split.held_out}
-    told["split"] = {name: data.rows(rows).counts() for name, rows in parts.items()}
-    told["training"] = {"updates": trained.updates, "losses": trained.losses}
     with new_folder(out) as folder:
-        save_classifier(Classifier(replace(about, held_out=Counts(**told["confusion"])), trained.params), folder / FILE)
-        pictures = write_pictures(held, logits, about.temperature, about.threshold, folder)
+        save_classifier(Classifier(about, trained.params), folder / FILE)
+        pictures = write_pictures(data, raw, score, threshold, folder)
         write_json(folder / REPORT, told)
     return {"classifier": str(out), **told, "pictures": [str(out / name) for name in pictures]}
 
 
-def encoded_copies(data: Labelled, trunk: Trunk, seed: int) -> np.ndarray:
-    """Features `(COPIES, N, cameras, h, w, C)` of changed copies of the frames."""
+def views(data: Labelled, trunk: Trunk, seed: int) -> np.ndarray:
+    """Features `(1 + COPIES, N, cameras, h, w, C)`: of the frames, and of changed copies of them."""
     rng = np.random.default_rng([seed, 2])
-    return np.stack(
-        [encode(trunk, {name: changed(x, rng) for name, x in data.frames.items()}, data.cameras) for _ in range(COPIES)]
-    )
+    kinds = [data.frames]
+    kinds += [{name: changed(x, rng) for name, x in data.frames.items()} for _ in range(COPIES)]
+    return np.stack([encode(trunk, frames, data.cameras) for frames in kinds])
 
 
 def check_stage(path: Path, paths: Sequence[Path], encoder: str, out: Path | None) -> dict[str, Any]:
@@ -95,10 +90,11 @@ def check_stage(path: Path, paths: Sequence[Path], encoder: str, out: Path | Non
         )
     check_fits(classifier, path, trunk, {name: x.shape[1:] for name, x in data.frames.items()})
     logits = classifier.logits(encode(trunk, data.frames, about.cameras))
-    told: dict[str, Any] = {"classifier": str(path), **report(data, logits, about.temperature, about.threshold)}
+    raw, score = expit(logits), expit(logits / about.temperature)
+    told: dict[str, Any] = {"classifier": str(path), **report(data, raw, score, about.threshold)}
     if out is not None:
         with new_folder(out) as folder:
-            pictures = write_pictures(data, logits, about.temperature, about.threshold, folder)
+            pictures = write_pictures(data, raw, score, about.threshold, folder)
             write_json(folder / REPORT, told)
         told["pictures"] = [str(out / name) for name in pictures]
     return told

@@ -15,7 +15,7 @@ from launch.show import show
 from launch.tasks import find_task
 
 SUMMARY = "Train a classifier that tells success from camera pictures, and say how good it is."
-FOR_JSON_ONLY = ("training",)  # of a report: too long for a table
+FOR_JSON_ONLY = ("losses",)  # of a report: too long for a table
 Frames = Annotated[list[Path], tyro.conf.Positional, tyro.conf.arg(metavar="DATA")]
 NewFolder = Annotated[Path, tyro.conf.arg(metavar="DIR")]
 
@@ -70,7 +70,7 @@ def train(
     seed: int = 0,
     json: Json = False,
 ) -> None:
-    """Train a classifier on labelled frames, and report on episodes that it has not seen.
+    """Train a classifier on labelled frames, and report on episodes held out in turn.
 
     Args:
         data: Folders of labelled frames.

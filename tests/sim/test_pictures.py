@@ -4,6 +4,7 @@ import os
 import subprocess
 import sys
 
+import mujoco
 import numpy as np
 
 SIZES = {"wrist_1": (128, 128, 3), "wrist_2": (128, 128, 3), "scene": (360, 480, 3)}
@@ -45,6 +46,18 @@ def test_the_hole_is_where_it_really_is(make_bench):
         bench.reset(seed=seed)
         pictures.append(bench.arm.cameras["wrist_1"].read().picture.astype(int))
     assert (np.abs(pictures[0] - pictures[1]).max(axis=2) > 30).sum() > 10
+
+
+def test_no_camera_sees_where_the_arm_was_told_to_go(bench):
+    """The controller's reference is a site before the fingers, and no such thing is there to be seen on a robot."""
+    bench.reset()
+    arm = bench.arm
+    before = {name: camera.read() for name, camera in arm.cameras.items()}
+    for x_m, y_m in ((0.03, 0.0), (-0.03, 0.0), (0.0, 0.03), (0.0, -0.03)):
+        arm._set_reference(bench.pose((x_m, y_m, 0.06)))
+        mujoco.mj_forward(arm.model, arm.data)
+        for name, camera in arm.cameras.items():
+            assert np.array_equal(camera.read(), before[name]), name
 
 
 def test_cameras_work_again_after_close(bench):
