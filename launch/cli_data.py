@@ -207,13 +207,15 @@ def relabel(
     """
     source = open_journal(journal)
     vision = Vision(trunk=encoder or Vision().trunk, views=views)
+    sight = (
+        None if encoder is None else sight_of(find_task(task), vision)
+    )  # a trunk that cannot be had is refused at once
+    if encoder is not None and sight is None:
+        raise ValueError(f"--encoder {encoder}: task {task!r} has no cameras; leave it out")
     judge = None if classifier is None else partial(judged, task=find_task(task), reward=str(classifier), vision=vision)
     dataset = relabelled(source.dataset, task, only_successes, judge) if judge or encoder is None else source.dataset
     _written(json, {out: dataset}, [source])
-    if encoder is not None:
-        sight = sight_of(find_task(task), vision)
-        if sight is None:
-            raise ValueError(f"--encoder {encoder}: task {task!r} has no cameras; leave it out")
+    if sight is not None:
         encoded(dataset, out, sight)
 
 
