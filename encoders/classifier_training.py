@@ -113,8 +113,8 @@ def train(
     label: np.ndarray,
     fold: np.ndarray,
     seed: int,
-    shape: HeadShape | None = None,
-    fit: Fit | None = None,
+    fit: Fit,
+    shape: HeadShape = HeadShape(),  # noqa: B008 (frozen)
     progress: Callable[[int], None] = lambda n: None,
 ) -> Trained:
     """Trains `FOLDS` heads, which together are the classifier.
@@ -129,7 +129,6 @@ def train(
         fold: `(N,)`, see `deal_folds`.
         progress: called with the number of updates so far.
     """
-    shape, fit = shape or HeadShape(), fit or Fit()
     choose, held_out = np.empty(len(label), np.float32), np.empty(len(label), np.float32)
     members, losses = [], []
     for m in range(FOLDS):

@@ -9,7 +9,7 @@ from scipy.special import expit
 
 from encoders.classifier import FILE, About, Classifier, check_fits, encode, read_classifier, save_classifier
 from encoders.classifier_scores import Counts
-from encoders.classifier_training import COPIES, changed, deal_folds, train
+from encoders.classifier_training import COPIES, Fit, changed, deal_folds, train
 from encoders.trunk import Trunk, trunk_from
 from launch.classifier_data import Labelled, check_new, load_labelled, merge_labelled, new_folder
 from launch.classifier_report import report, write_pictures
@@ -17,6 +17,7 @@ from launch.recipes import check_seed
 from launch.runs import write_json
 
 REPORT = "report.json"
+FIT = Fit()
 
 
 def load_all(paths: Sequence[Path]) -> Labelled:
@@ -48,7 +49,7 @@ def train_stage(
     check_new(out)
     trunk, data = trunk_from(encoder), load_all(paths)
     fold = deal_folds(data.label, data.episode, seed)
-    trained = train(views(data, trunk, seed), data.label, fold, seed, progress=progress)
+    trained = train(views(data, trunk, seed), data.label, fold, seed, FIT, progress=progress)
     raw, score, threshold = expit(trained.held_out_logits), trained.held_out_scores, trained.threshold
     told = {**report(data, raw, score, threshold), "temperature": trained.temperature, "losses": trained.losses}
     about = About(
