@@ -15,7 +15,7 @@ from robot_env.make import make_arm
 from robot_env.pose import angle_between
 from robot_env.tasks import find_task
 from tests.robot_env.faulty_camera import FAULTS, FaultyCamera, Through
-from tests.robot_env.scripted_arm import TOY, ScriptedArm
+from tests.robot_env.scripted_arm import TOY, Judge, ScriptedArm
 
 IMAGE = find_task("peg_insertion_image")
 TASKS = {
@@ -40,7 +40,7 @@ def running(kind, twin, policy, seed=0):
     arm = ScriptedArm(task) if kind == "scripted" else twin
     camera = FaultyCamera(arm.cameras["wrist_1"])
     seen = Through(arm, {**arm.cameras, "wrist_1": camera})
-    env = RobotEnv(task, seen, success=lambda state: False)
+    env = RobotEnv(task, seen, success=Judge())
     obs, _ = env.reset(seed=seed, options={"offset": task.reset})
     return env, seen, camera, obs
 

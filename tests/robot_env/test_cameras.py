@@ -12,7 +12,7 @@ from robot_env.env import RobotEnv
 from robot_env.make import make_arm
 from robot_env.tasks import find_task
 from tests.robot_env.faulty_camera import ShutterCamera, Through, wait_until
-from tests.robot_env.scripted_arm import GRADIENT, TOY, ScriptedArm
+from tests.robot_env.scripted_arm import GRADIENT, TOY, Judge, ScriptedArm
 
 IMAGE = find_task("peg_insertion_image")
 SEES = replace(TOY, cameras=("wrist_1",), max_steps=1000)
@@ -96,7 +96,7 @@ def moving(shutter, camera, policy, alive):
             exposed(shutter, camera, np.roll(GRADIENT, next(count), axis=0))
 
     arm = Through(ScriptedArm(SEES), {"wrist_1": camera}, after_send)
-    env = RobotEnv(replace(SEES, camera_fault=policy), arm, success=lambda state: False)
+    env = RobotEnv(replace(SEES, camera_fault=policy), arm, success=Judge())
     env.reset(seed=0)
     return env
 

@@ -12,7 +12,7 @@ from robot_env.env import RobotEnv
 from robot_env.make import make_env
 from robot_env.pace import LATE, Pace, quantiles_ms, summary
 from tests.robot_env.faulty_camera import FaultyCamera, Through
-from tests.robot_env.scripted_arm import TOY, ScriptedArm
+from tests.robot_env.scripted_arm import TOY, Judge, ScriptedArm
 
 HZ, PERIOD_S = 10.0, 0.1
 DOWN = np.array([0, 0, 0.1, 0, 0, 0], dtype=np.float32)
@@ -126,7 +126,7 @@ def test_quantiles_are_in_order_and_among_the_values(seconds):
 def paced(task=TOY, arm=None):
     time_ = Time()
     pace = Pace(task.hz, time_.clock, time_.sleep)
-    return RobotEnv(task, arm or ScriptedArm(task), success=lambda state: False, pace=pace), time_
+    return RobotEnv(task, arm or ScriptedArm(task), success=Judge(), pace=pace), time_
 
 
 def test_an_environment_says_of_each_step_whether_it_was_late():
@@ -169,7 +169,7 @@ def test_commands_that_hold_the_arm_keep_the_beat():
 
 
 def test_without_a_pace_nothing_waits_and_nothing_is_said():
-    env = RobotEnv(TOY, ScriptedArm(), success=lambda state: False)
+    env = RobotEnv(TOY, ScriptedArm(), success=Judge())
     env.reset(seed=0)
     assert env.pace is None
     assert not {"late_s", "step_s"} & set(env.step(DOWN)[4])
