@@ -3,6 +3,7 @@
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -118,8 +119,13 @@ class Classifier:
 
 def head_logits(shape: HeadShape, params: Mapping[str, Any], features: np.ndarray) -> np.ndarray:
     """`(M, N)` float32 logits of M heads, of features `(N, cameras, h, w, C)`, a part at a time."""
-    parts = [features[i : i + AT_ONCE] for i in range(0, len(features), AT_ONCE)]
-    return np.concatenate([np.asarray(_logits(shape, dict(params), jnp.asarray(part))) for part in parts], axis=1)
+    found = np.empty((len(params["mean"]), len(features)), np.float32)
+    for start in range(0, len(features), AT_ONCE):
+        part = features[start : start + AT_ONCE]
+        size = 1 << (len(part) - 1).bit_length()  # few programs are compiled
+        padded = np.concatenate([part, np.zeros((size - len(part), *part.shape[1:]), part.dtype)])
+        found[:, start : start + len(part)] = np.asarray(_logits(shape, dict(params), padded))[:, : len(part)]
+    return found
 
 
 def members_logits(
@@ -139,7 +145,8 @@ def members_logits(
 _logits = jax.jit(members_logits, static_argnums=0)
 
 
-def init_params(shape: HeadShape, members: int, features: tuple[int, ...], seed: int = 0) -> dict[str, Any]:
+@partial(jax.jit, static_argnums=(0, 1, 2))
+def init_params(shape: HeadShape, members: int, features: tuple[int, ...], seed: int | jax.Array = 0) -> dict[str, Any]:
     """Of untrained heads for features `(cameras, h, w, C)`."""
     keys = jax.random.split(jax.random.key(seed), members)
     head = jax.vmap(lambda key: Head(shape).init(key, jnp.zeros((1, *features)))["params"])(keys)

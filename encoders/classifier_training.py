@@ -38,9 +38,9 @@ class Fit:
         precision, recall: what the threshold is chosen for, see `choose_threshold`.
     """
 
-    updates: int = 1500
+    updates: int = 800
     batch_size: int = 64
-    learning_rate: float = 5e-4
+    learning_rate: float = 1e-3
     weight_decay: float = 1e-2
     every: int = 25
     patience: int = 12
@@ -168,14 +168,13 @@ def _fit(
     """A member's parameters with the lowest loss on the frames `stop`, and the losses on the way."""
     rng, key = np.random.default_rng([seed, 1]), jax.random.key(seed)
     params = first_params(views[0, train], shape, seed)
-    optimizer = optax.adamw(fit.learning_rate, weight_decay=fit.weight_decay)
-    opt = optimizer.init(params["head"])
+    opt = _optimizer(fit).init(params["head"])
     labels = [np.flatnonzero(train & (label == truth)) for truth in (True, False)]
     best, kept, losses, stale = np.inf, params, [], 0
     for update in range(1, fit.updates + 1):
         rows = np.concatenate([rng.choice(some, fit.batch_size // 2) for some in labels])
         batch = views[rng.integers(len(views), size=len(rows)), rows]
-        params, opt, loss = _update(shape, optimizer, params, opt, batch, label[rows], jax.random.fold_in(key, update))
+        params, opt, loss = _update(shape, fit, params, opt, batch, label[rows], jax.random.fold_in(key, update))
         if update % fit.every and update < fit.updates:
             continue
         chosen = balanced_loss(head_logits(shape, params, views[0, stop])[0], label[stop])
@@ -201,10 +200,14 @@ def balanced_loss(logits: np.ndarray, label: np.ndarray) -> float:
     return float(np.mean([losses[label == truth].mean() for truth in (True, False)]))
 
 
+def _optimizer(fit: Fit) -> optax.GradientTransformation:
+    return optax.adamw(fit.learning_rate, weight_decay=fit.weight_decay)
+
+
 @partial(jax.jit, static_argnums=(0, 1))
 def _update(
     shape: HeadShape,
-    optimizer: optax.GradientTransformation,
+    fit: Fit,
     params: dict[str, Any],
     opt: Any,
     features: jax.Array,
@@ -216,5 +219,5 @@ def _update(
         return jnp.mean(optax.sigmoid_binary_cross_entropy(logits, label.astype(jnp.float32)))  # type: ignore[arg-type]
 
     value, gradient = jax.value_and_grad(loss)(params["head"])
-    change, opt = optimizer.update(gradient, opt, params["head"])
+    change, opt = _optimizer(fit).update(gradient, opt, params["head"])
     return {**params, "head": optax.apply_updates(params["head"], change)}, opt, value

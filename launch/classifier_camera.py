@@ -61,11 +61,10 @@ def read_spans(path: Path) -> list[Span]:
 
 
 def _span(row: Mapping[str, str | None], number: int) -> Span:
-    """Raises `ValueError` that names the line."""
+    """Of a row by its number. Raises `ValueError` that names the line."""
+    row = {"episode": str(number), **row}
     try:
-        start, end, episode = (
-            int(row.get(name) or "") for name in ("start", "end", "episode" if "episode" in row else "start")
-        )
+        start, end, episode = (int(row[name] or "") for name in ("start", "end", "episode"))
         label = LABELS[(row["label"] or "").strip().lower()]
     except (ValueError, KeyError):
         raise ValueError(f"line {number + 2} is not whole numbers and one of {', '.join(LABELS)}") from None

@@ -109,7 +109,7 @@ def load_labelled(folder: Path) -> Labelled:
     """What `save_labelled` wrote. Raises `ValueError` in one sentence for anything else."""
     path = folder / FILE
     try:
-        with np.load(path, allow_pickle=False) as file:
+        with open(path, "rb") as opened, np.load(opened, allow_pickle=False) as file:
             arrays = {name: file[name] for name in file.files}
         about = json.loads(str(arrays.pop("about")))
         if about["format"] != FORMAT:
