@@ -43,9 +43,7 @@ JSON = st.recursive(
 PLAIN = st.dictionaries(st.text(max_size=9), JSON, max_size=4)
 MESSAGES: dict[str, st.SearchStrategy[Message]] = {
     "hello": st.builds(Hello, SESSIONS, st.text(max_size=20), COUNTS, COUNTS, COUNTS, st.booleans()),
-    "heartbeat": st.builds(
-        Heartbeat, SESSIONS, st.integers(-1, LIMIT - 1), COUNTS, COUNTS, SECONDS, COUNTS, COUNTS, COUNTS
-    ),
+    "heartbeat": st.builds(Heartbeat, SESSIONS, st.integers(-1, LIMIT - 1), COUNTS, COUNTS, SECONDS, COUNTS),
     "bye": st.builds(KINDS["bye"], SESSIONS),
     "welcome": st.builds(Welcome, SESSIONS, SESSIONS, COUNTS, st.text(max_size=20), PLAIN),
     "status": st.builds(Status, COUNTS, SESSIONS, COUNTS, COUNTS, st.booleans(), st.none() | ORDERS),
