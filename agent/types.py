@@ -184,9 +184,8 @@ class View:
     nets: Nets
     state: State
     coef: Mapping[str, Any]
-    memo: list[tuple] = field(
-        default_factory=list, repr=False, compare=False, kw_only=True
-    )  # what was seen, within one loss
+    # What was seen, within one loss.
+    memo: list[tuple] = field(default_factory=list, repr=False, compare=False, kw_only=True)
 
     def reading(self, groups: Mapping[str, str]) -> View:
         """The same view with other groups in the place of some: `{"critic": "critic_on"}`, parameters and targets."""

@@ -20,14 +20,15 @@ def random_shift(key: jax.Array, frames: jax.Array, pad: int = PAD) -> jax.Array
 
 def shifted_views(frames: np.ndarray, views: int, rng: np.random.Generator, pad: int = PAD) -> np.ndarray:
     """Each of frames `(N, H, W, 3)` as it is and then `views` times moved, `(N, 1 + views, H, W, 3)`; on the host."""
-    count, height, width, channels = frames.shape
-    found = np.empty((count, 1 + views, height, width, channels), frames.dtype)
-    found[:, 0] = frames
     if views == 0:
-        return found
+        return frames[:, None].copy()
+    return np.concatenate(
+        [frames[:, None], crops(frames, rng.integers(0, 2 * pad + 1, (len(frames), views, 2)), pad)], 1
+    )
+
+
+def crops(frames: np.ndarray, corners: np.ndarray, pad: int) -> np.ndarray:
+    """Views `(N, V, H, W, C)` of frames `(N, H, W, C)` padded with their edges, from `corners (N, V, 2)`, 0 to 2 `pad`."""
     padded = np.pad(frames, ((0, 0), (pad, pad), (pad, pad), (0, 0)), mode="edge")
-    corners = rng.integers(0, 2 * pad + 1, (count, views, 2))
-    for n, view in np.ndindex(count, views):
-        top, left = corners[n, view]
-        found[n, 1 + view] = padded[n, top : top + height, left : left + width]
-    return found
+    windows = np.lib.stride_tricks.sliding_window_view(padded, frames.shape[1:3], axis=(1, 2))
+    return np.moveaxis(windows[np.arange(len(frames))[:, None], corners[..., 0], corners[..., 1]], 2, -1)

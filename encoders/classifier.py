@@ -12,10 +12,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from safetensors import SafetensorError, safe_open
-from safetensors.numpy import save_file
 from scipy.special import expit
 
 from encoders.classifier_scores import Counts
+from encoders.files import write_arrays
 from encoders.trunk import Trunk, flattened, unflattened
 
 FILE, FORMAT = "classifier.safetensors", "segue classifier 1"
@@ -162,10 +162,7 @@ def encode(trunk: Trunk, frames: Mapping[str, np.ndarray], cameras: Sequence[str
 def save_classifier(classifier: Classifier, path: Path) -> None:
     """Writes a safetensors file, whole or not at all."""
     about = {"format": FORMAT, "about": json.dumps(asdict(classifier.about))}
-    path.parent.mkdir(parents=True, exist_ok=True)
-    aside = path.with_name(f".{path.name}.new")
-    save_file({n: np.asarray(x, np.float32) for n, x in flattened(classifier.params).items()}, aside, metadata=about)
-    aside.replace(path)
+    write_arrays({n: np.asarray(x, np.float32) for n, x in flattened(classifier.params).items()}, path, about)
 
 
 def load_classifier(path: Path, trunk: Trunk, cameras: Mapping[str, tuple[int, ...]]) -> Classifier:

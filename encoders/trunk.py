@@ -11,8 +11,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from safetensors import SafetensorError, safe_open
-from safetensors.numpy import save_file
 
+from encoders.files import write_arrays
 from encoders.resnet import ARCHITECTURES, STRIDE, ResNet, find_architecture, init_params, param_shapes
 
 # torchvision's preprocessing of its ImageNet weights, of channels from 0 to 1; SERL's is the same.
@@ -104,10 +104,7 @@ def random_trunk(architecture: str, seed: int = 0) -> Trunk:
 def save_trunk(trunk: Trunk, path: Path) -> None:
     """Writes a safetensors file, whole or not at all."""
     about = {"format": FORMAT, "architecture": trunk.architecture, "source": trunk.source}
-    path.parent.mkdir(parents=True, exist_ok=True)
-    aside = path.with_name(f".{path.name}.new")
-    save_file({name: np.asarray(x, np.float32) for name, x in flattened(trunk.params).items()}, aside, metadata=about)
-    aside.replace(path)
+    write_arrays({name: np.asarray(x, np.float32) for name, x in flattened(trunk.params).items()}, path, about)
 
 
 def load_trunk(path: Path) -> Trunk:

@@ -106,19 +106,20 @@ def program(nets: Nets, name: str, utd: int, replay: Batch) -> Callable[[int], A
     return lambda steps: trained(state, steps)
 
 
-def random_replay() -> Batch:
+def random_replay(rows: int = ROWS, obs: int = OBS) -> Batch:
+    """Normal rows on the device."""
     rng = np.random.default_rng(0)
     normal = lambda *shape: rng.standard_normal(shape, np.float32)  # noqa: E731
     columns = Batch(
-        obs={"state": normal(ROWS, OBS)},
-        action=np.tanh(normal(ROWS, ACT)),
-        reward=normal(ROWS),
-        next_obs={"state": normal(ROWS, OBS)},
-        mask=np.ones(ROWS, np.float32),
-        mc_return=np.zeros(ROWS, np.float32),
-        has_return=np.ones(ROWS, np.float32),
-        source=np.zeros(ROWS, np.int32),
-        ended=np.zeros(ROWS, np.float32),
-        outcome=np.ones(ROWS, np.float32),
+        obs={"state": normal(rows, obs)},
+        action=np.tanh(normal(rows, ACT)),
+        reward=normal(rows),
+        next_obs={"state": normal(rows, obs)},
+        mask=np.ones(rows, np.float32),
+        mc_return=np.zeros(rows, np.float32),
+        has_return=np.ones(rows, np.float32),
+        source=np.zeros(rows, np.int32),
+        ended=np.zeros(rows, np.float32),
+        outcome=np.ones(rows, np.float32),
     )
     return jax.tree.map(jnp.asarray, columns)

@@ -1,6 +1,7 @@
 """What pictures cost: updates from kept features and through the trunk, frames on arrival, from a frame to an action."""
 
 import statistics
+import time
 from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any
@@ -12,18 +13,20 @@ import numpy as np
 from agent.adopt import first_state, make_nets
 from agent.heads import Networks
 from agent.methods import sac
-from agent.policy import MODE, Policy, PolicyParams
+from agent.policy import MODE, Policy, policy_params
 from agent.program import program
-from agent.replay.frames import room
+from agent.replay.frames import FRAME, room
 from agent.types import Batch, Method, Nets, Normalizer, Phase, State
 from agent.vision import with_encoder
 from encoders.sight import Sight
 from encoders.spatial import Vision
 from encoders.trunk import random_trunk
-from launch.bench import seconds
+from launch.bench import ACT, random_replay, seconds
 from robot_env.make import make_env
+from robot_env.pace import quantiles_ms
 
-TASK, STATE, ACT = "peg_insertion_image", 19, 6
+TASK, STATE = "peg_insertion_image", 19
+ARCHITECTURE = "resnet10"
 CAMERAS = {"wrist_1": (128, 128, 3), "wrist_2": (128, 128, 3)}
 BATCH, ROWS, MEMORY_ROWS = 256, 1_000, 10_000
 FRAMES = 64
@@ -37,7 +40,7 @@ def image(repeats: int = 5, steps: int = 200) -> dict[str, Any]:
     Args:
         steps: control steps of the twin, each from new frames to an action, as fast as they go.
     """
-    trunk = random_trunk("resnet10")
+    trunk = random_trunk(ARCHITECTURE)
     kinds = {
         "cached features": Sight(Vision(), CAMERAS, trunk),
         "through the trunk": Sight(Vision(train_trunk=True), CAMERAS, trunk),
@@ -86,26 +89,30 @@ def _encoding(sight: Sight, repeats: int) -> dict[str, Any]:
 
 def _acting(sight: Sight, steps: int) -> dict[str, float]:
     """Milliseconds from the cameras' frames, as they are rendered, to the policy's action."""
-    nets = _nets(sight)
-    state = _state(nets, with_encoder(nets, sac.METHOD), sight)
-    policy = Policy(nets, MODE, jax.random.key(0))
-    groups = {name: state.params[name] for name in ("actor", "encoder")}
-    now = PolicyParams(groups, state.normalizer, 0)
-    env, taken, step = make_env(TASK), [], 0
+    policy = sighted_policy(sight)
+    env, taken = make_env(TASK), []
     try:
         obs, _ = env.reset(seed=0)
-        policy(now, obs, 0)
+        policy(obs)
         for _ in range(steps):
-            start: list[np.ndarray] = []
-            taken.append(seconds(lambda obs=obs, step=step, start=start: start.append(policy(now, obs, step))))
-            obs, _, terminated, truncated, _ = env.step(start[0])
-            step += 1
+            start_s = time.perf_counter()
+            action = policy(obs)
+            taken.append(time.perf_counter() - start_s)
+            obs, _, terminated, truncated, _ = env.step(action)
             if terminated or truncated:
-                (obs, _), step = env.reset(), 0
+                obs, _ = env.reset()
     finally:
         env.close()
-    p50, p99 = np.percentile(1e3 * np.asarray(taken), (50, 99))
-    return {"p50": round(float(p50), 1), "p99": round(float(p99), 1), "steps": steps}
+    return {**quantiles_ms(taken), "steps": steps}
+
+
+def sighted_policy(sight: Sight | None = None) -> Callable[[Mapping[str, np.ndarray]], np.ndarray]:
+    """Untrained, as a run has it: both frames through the frozen ResNet-10, the encoder, and the actor of 256x2."""
+    sight = sight or Sight(Vision(), CAMERAS, random_trunk(ARCHITECTURE))
+    nets = _nets(sight)
+    state = _state(nets, with_encoder(nets, sac.METHOD), sight)
+    policy, now = Policy(nets, MODE, jax.random.key(0)), policy_params(state, MODE)
+    return lambda obs: policy(now, obs, 0)
 
 
 def _updates(sight: Sight) -> Callable[[int], Any]:
@@ -137,26 +144,16 @@ def _state(nets: Nets, method: Method, sight: Sight) -> State:
 
 def _columns(sight: Sight) -> Batch:
     """Random rows with their pictures, on the device."""
-    rng = np.random.default_rng(0)
-    normal = lambda *shape: rng.standard_normal(shape, np.float32)  # noqa: E731
-    ones, at = np.ones(ROWS, np.float32), np.arange(ROWS, dtype=np.int32)
+    rng, at = np.random.default_rng(0), jnp.arange(ROWS)
 
     def store(shape: tuple[int, ...]) -> np.ndarray:
         if sight.dtype == "uint8":
             return rng.integers(0, 256, (ROWS + 1, *shape), np.uint8)
-        return normal(ROWS + 1, *shape).astype(sight.dtype)
+        return rng.standard_normal((ROWS + 1, *shape), np.float32).astype(sight.dtype)
 
-    columns = Batch(
-        obs={"state": normal(ROWS, STATE), "frame": at},
-        next_obs={"state": normal(ROWS, STATE), "frame": at + 1},
-        action=np.tanh(normal(ROWS, ACT)),
-        reward=normal(ROWS),
-        mask=ones,
-        mc_return=0 * ones,
-        has_return=ones,
-        source=np.zeros(ROWS, np.int32),
-        ended=0 * ones,
-        outcome=ones,
-        frames={name: store(shape) for name, shape in sight.shapes.items()},
+    plain = random_replay(ROWS, STATE)
+    return plain.replace(
+        obs={**plain.obs, FRAME: at},
+        next_obs={**plain.next_obs, FRAME: at + 1},
+        frames={name: jnp.asarray(store(shape)) for name, shape in sight.shapes.items()},
     )
-    return jax.tree.map(jnp.asarray, columns)

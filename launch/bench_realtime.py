@@ -10,22 +10,19 @@ from multiprocessing.process import BaseProcess
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
 from agent.adopt import make_nets
 from agent.heads import Networks
-from encoders.trunk import features, random_trunk
 from launch import bench
+from launch.bench_image import TASK, sighted_policy
 from robot_env.arm import Camera, Frame
 from robot_env.env import RobotEnv
 from robot_env.make import make_arm
 from robot_env.pace import Pace, quantiles_ms
 from robot_env.tasks import find_task
 
-TASK = "peg_insertion_image"
 STEPS = 600  # a minute at 10 Hz
-ARCHITECTURE, HIDDEN = "resnet10", (256, 256)
 WANTED = {"late_percent": 1.0, "frame_to_action_p99_ms": 60.0}  # at most
 START_S = 300.0  # for processes to begin and to compile
 
@@ -42,14 +39,14 @@ def realtime(
     """Runs of `steps` control steps each, in real time.
 
     Args:
-        make_policy: called in the actor's process, so it must be a function of a module; by default `trunk_policy`.
+        make_policy: called in the actor's process, so it must be a module's function; by default `bench_image.sighted_policy`.
         make_learner: called in the learner's process; by default `sac_updates`.
     """
     if steps < 2:
         raise ValueError(f"--steps {steps}: give at least 2")
     cores = sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else []
     actor_core, learner_core = (cores[0], cores[-1]) if cores else (None, None)
-    make = (make_policy or trunk_policy, make_learner or sac_updates)
+    make = (make_policy or sighted_policy, make_learner or sac_updates)
     runs = [run(steps, *make, actor_core, learner_core) for _ in range(repeats)]
     return {
         "task": TASK,
@@ -213,25 +210,3 @@ class ClockedCamera:
     def read(self) -> Frame:
         self._arm.note()
         return self._camera.read()
-
-
-def trunk_policy() -> Act:
-    """Both wrist frames through a frozen ResNet-10 of random weights, pooled, and a small network: one program."""
-    trunk = random_trunk(ARCHITECTURE)
-    sizes = (2 * trunk.feature_shape((128, 128, 3))[2] + 19, *HIDDEN, find_task(TASK).action_dim)
-    keys = jax.random.split(jax.random.key(0), len(sizes) - 1)
-    layers = [jax.random.normal(k, (a, b)) / np.sqrt(a) for k, a, b in zip(keys, sizes, sizes[1:], strict=False)]
-    params = jax.tree.map(jnp.asarray, dict(trunk.params))
-
-    @jax.jit
-    def program(params: Any, layers: list[jax.Array], frames: jax.Array, state: jax.Array) -> jax.Array:
-        seen = features(ARCHITECTURE, params, frames).mean(axis=(1, 2)).reshape(-1)
-        x = jnp.concatenate([seen, state])
-        for layer in layers[:-1]:
-            x = jax.nn.relu(x @ layer)
-        return jnp.tanh(x @ layers[-1])
-
-    def policy(obs: Mapping[str, np.ndarray]) -> np.ndarray:
-        return np.asarray(program(params, layers, np.stack([obs["wrist_1"], obs["wrist_2"]]), obs["state"]))
-
-    return policy

@@ -23,7 +23,7 @@ from encoders.spatial import Vision
 from encoders.trunk import Trunk, trunk_from
 from launch.callable_policy import CallablePolicy
 from launch.recipes import Learning, Offline, Online
-from launch.tasks import AnyTask, info_of, spaces_of
+from launch.tasks import AnyTask, cameras_of, info_of, spaces_of
 
 
 def obs_shapes_of(task: AnyTask) -> dict[str, tuple[int, ...]]:
@@ -33,8 +33,7 @@ def obs_shapes_of(task: AnyTask) -> dict[str, tuple[int, ...]]:
 
 def sight_of(task: AnyTask, vision: Vision) -> Sight | None:
     """What a run sees with; None where its task has no cameras. Raises `ValueError` where the trunk cannot be had."""
-    observed = spaces_of(task)[0].spaces
-    cameras = {name: space.shape or () for name, space in observed.items() if space.dtype == np.uint8}
+    cameras = cameras_of(task)
     return Sight(vision, cameras, _trunk(vision.trunk)) if cameras else None
 
 

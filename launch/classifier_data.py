@@ -1,16 +1,16 @@
 """Labelled frames: what a reward classifier is trained and checked on. A folder with one compressed file, without loss."""
 
 import json
-import shutil
-import tempfile
 import zipfile
 import zlib
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
+
+from launch.formats.source import moved_when_whole
 
 FILE, FORMAT = "frames.npz", "segue labelled frames 1"
 COLUMNS: Mapping[str, str] = {"label": "b", "episode": "i", "step": "i", "kind": "U"}  # by name, the kind of its dtype
@@ -91,18 +91,14 @@ def new_folder(folder: Path) -> Iterator[Path]:
         ValueError: it is there already, or cannot be made.
     """
     check_new(folder)
-    try:
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        private = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))
-    except OSError as error:
-        raise ValueError(f"--out {folder}: it cannot be made ({error.strerror}); give another folder") from error
-    try:
-        part = private / folder.name
+    with ExitStack() as stack:
+        try:
+            folder.parent.mkdir(parents=True, exist_ok=True)
+            part = stack.enter_context(moved_when_whole(folder))
+        except OSError as error:
+            raise ValueError(f"--out {folder}: it cannot be made ({error.strerror}); give another folder") from error
         part.mkdir()
         yield part
-        part.rename(folder)
-    finally:
-        shutil.rmtree(private, ignore_errors=True)
 
 
 def load_labelled(folder: Path) -> Labelled:

@@ -207,9 +207,8 @@ def relabel(
     """
     source = open_journal(journal)
     vision = Vision(trunk=encoder or Vision().trunk, views=views)
-    sight = (
-        None if encoder is None else sight_of(find_task(task), vision)
-    )  # a trunk that cannot be had is refused at once
+    # A trunk that cannot be had is refused before anything is written.
+    sight = None if encoder is None else sight_of(find_task(task), vision)
     if encoder is not None and sight is None:
         raise ValueError(f"--encoder {encoder}: task {task!r} has no cameras; leave it out")
     judge = None if classifier is None else partial(judged, task=find_task(task), reward=str(classifier), vision=vision)

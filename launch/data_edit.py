@@ -165,12 +165,12 @@ def relabelled(
         ValueError: the task's reward cannot be told from observations, the data is not of its size, or nothing is left.
     """
     task = find_task(name)
-    seen, failure = _sparse(task) if judge is None else (None, failure_reward(task) or 0.0)
+    failure, judge = _failure(task), judge or _observed(task)
     reason = misfit(dataset, task)
     if reason is not None:
         raise ValueError(f"data relabel: {reason}")
     dataset = _closed(dataset)
-    steps = judge(dataset) if seen is None else seen(dataset.columns["next_obs/state"])  # type: ignore[misc]
+    steps = judge(dataset)
     c, parts = dataset.columns, stretches(dataset)
     won = [part for part in parts if steps[part].any()]
     cut = {part.start: part.start + int(np.argmax(steps[part])) + 1 for part in won}
@@ -186,18 +186,24 @@ def relabelled(
     return noted(out, f"Relabelled for {name}: {told}; {len(out)} of {len(dataset)} steps are left.")
 
 
-def _sparse(task: AnyTask) -> tuple[Callable[[np.ndarray], np.ndarray], float]:
-    """What sees success in observations, and the reward of a step that is none."""
-    seen, failure = success_in(task), failure_reward(task)
+def _failure(task: AnyTask) -> float:
+    """The reward of a step that is no success."""
+    failure = failure_reward(task)
     if failure is None:
         raise ValueError(
             f"data relabel: the reward of {task.name!r} is dense and cannot be told from observations; give a sparse task"
         )
+    return failure
+
+
+def _observed(task: AnyTask) -> Callable[[Dataset], np.ndarray]:
+    """What sees success in the observations that steps led to."""
+    seen = success_in(task)
     if seen is None:
         raise ValueError(
             f"data relabel: the observations of {task.name!r} do not tell of success; give a task whose observations do"
         )
-    return seen, failure
+    return lambda dataset: seen(dataset.columns["next_obs/state"])
 
 
 def write_all(datasets: Sequence[Dataset], folders: Sequence[Path]) -> None:

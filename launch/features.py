@@ -6,11 +6,12 @@ from pathlib import Path
 
 import numpy as np
 from safetensors import SafetensorError
-from safetensors.numpy import load_file, save_file
+from safetensors.numpy import load_file
 
 from agent.replay.dataset import Dataset
 from agent.replay.frames import room
 from agent.replay.journal_info import journal_folder
+from encoders.files import write_arrays
 from encoders.sight import Sight
 from launch.runs import console
 
@@ -53,10 +54,7 @@ def _kept(pictures: Mapping[str, np.ndarray], folder: Path, sight: Sight) -> dic
     with console.status(f"encoding {count} pictures of {len(pictures)} cameras with {sight.trunk.name}, once"):
         found = sight.encode(pictures)
     try:
-        folder.mkdir(exist_ok=True)
-        aside = folder / f".{name}"
-        save_file(found, aside)
-        aside.replace(folder / name)
+        write_arrays(found, folder / name)
     except OSError as error:
         console.print(f"[yellow]features are not kept beside the data, {folder}: {error}[/yellow]", soft_wrap=True)
     return found

@@ -25,7 +25,7 @@ from launch.recipes import Evaluation, FinetuneRecipe, PretrainRecipe
 from launch.runs import prepare, read_json, write_json
 from launch.seeds_run import Run, check_finite, export, facts_of, means, save, take_up
 from launch.stages import load_dataset, load_state
-from launch.tasks import AnyTask, find_task, spaces_of
+from launch.tasks import AnyTask, cameras_of, find_task
 from launch.training import SAVE_EVERY_S
 
 RESULT = "result.json"
@@ -38,7 +38,7 @@ def seeds_of(recipe: PretrainRecipe | FinetuneRecipe) -> range:
 
 def check_sightless(task: AnyTask) -> None:
     """Raises `ValueError` for a task with cameras: pictures of several seeds side by side would not fit."""
-    if set(spaces_of(task)[0].spaces) != {"state"}:
+    if cameras_of(task):
         raise ValueError(
             f"--seeds: task {task.name!r} has cameras, whose pictures are kept for one seed at a time; start a run for each"
         )

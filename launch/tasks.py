@@ -100,6 +100,12 @@ def spaces_of(task: AnyTask) -> tuple[spaces.Dict, spaces.Box]:
     return observation.make_spaces(task) if isinstance(task, Task) else learning_env.make_spaces(task)
 
 
+def cameras_of(task: AnyTask) -> dict[str, tuple[int, ...]]:
+    """Shape `(H, W, 3)` of the pictures of each of a task's cameras, in order; none where it has none."""
+    names = task.cameras if isinstance(task, Task) else ()
+    return dict.fromkeys(names, observation.IMAGE_SHAPE)
+
+
 def trial_starts(task: AnyTask, count: int) -> list[TrialStart]:
     """The first `count` of a task's fixed trials, the same on every call."""
     if isinstance(task, Task):

@@ -28,6 +28,7 @@ MDH = (
 )
 FLANGE_M = 0.107  # from link 7 along its z
 HAND_YAW_RAD = -pi / 4  # the hand is mounted turned on the flange
+UNSEEN = 3  # a group that no picture draws: a robot's camera sees no site, least of all where the arm was told to go
 TCP_M = 0.103  # from the flange along its z; panda_py's value (Franka prints 0.1034)
 
 LOWER_RAD = np.array([-2.8973, -1.7628, -2.8973, -3.0718, -2.8973, -0.0175, -2.8973])
@@ -129,14 +130,14 @@ def _add_hand(link7: mujoco.MjsBody) -> None:
         hand.add_geom(
             name=f"finger_{name}", type=box, size=[0.010, 0.006, 0.024], pos=[0, side * 0.016, 0.090], rgba=_GREY
         )
-    hand.add_site(name="wrist")
-    hand.add_site(name="tcp", pos=[0, 0, TCP_M])
+    hand.add_site(name="wrist", group=UNSEEN)
+    hand.add_site(name="tcp", pos=[0, 0, TCP_M], group=UNSEEN)
 
 
 def _add_controller(spec: mujoco.MjSpec) -> None:
     """Twelve actuators, springs x y z rx ry rz and then dampers, and the wrench sensors at the wrist."""
     for what in ("position", "orientation"):
-        spec.worldbody.add_body(name=f"reference_{what}", mocap=True).add_site(name=f"reference_{what}")
+        spec.worldbody.add_body(name=f"reference_{what}", mocap=True).add_site(name=f"reference_{what}", group=UNSEEN)
     for kind in ("spring", "damper"):
         for axis in range(6):
             spec.add_actuator(

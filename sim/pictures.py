@@ -28,9 +28,6 @@ class Painter:
         self._buffers = mujoco.MjrContext(model, mujoco.mjtFontScale.mjFONTSCALE_100.value)
         mujoco.mjr_setBuffer(mujoco.mjtFramebuffer.mjFB_OFFSCREEN.value, self._buffers)
         self._view, self._options = mujoco.MjvCamera(), mujoco.MjvOption()
-        self._options.sitegroup[:] = (
-            0  # the controller's reference is a site: a camera would see where the arm was told to go
-        )
         self._view.type = mujoco.mjtCamera.mjCAMERA_FIXED.value
         self._scene = mujoco.MjvScene(model, maxgeom=2000)
         for flag in (mujoco.mjtRndFlag.mjRND_SHADOW, mujoco.mjtRndFlag.mjRND_REFLECTION):

@@ -1,6 +1,6 @@
 """Pictures in a replay: each is kept once, as features or as it came, and rows say where theirs lies."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from functools import partial
 
 import jax
@@ -36,14 +36,14 @@ def with_pictures(batch: Batch, frames: Mapping[str, Array], key: jax.Array) -> 
         return found
 
     batch = batch.replace(obs=pictures(batch.obs, keys[0]), next_obs=pictures(batch.next_obs, keys[1]))
-    return shifted(batch, tuple(frames), key)
+    return shifted(batch, key)
 
 
-def shifted(batch: Batch, cameras: Sequence[str], key: jax.Array) -> Batch:
-    """The batch with raw pictures shifted at random (DrQ, Kostrikov et al. 2021); features stay as they are."""
+def shifted(batch: Batch, key: jax.Array) -> Batch:
+    """The batch with raw pictures shifted at random (DrQ, Kostrikov et al. 2021); all else stays as it is."""
 
     def shift(obs: Mapping[str, Array], key: jax.Array) -> dict[str, Array]:
-        raw = [name for name in sorted(cameras) if obs[name].dtype == jnp.uint8]
+        raw = [name for name in sorted(obs) if obs[name].dtype == jnp.uint8]
         keys = dict(zip(raw, jax.random.split(key, max(len(raw), 1)), strict=False))
         moved = {name: random_shift(keys[name], obs[name].reshape(-1, *obs[name].shape[-3:])) for name in raw}
         return {**obs, **{name: x.reshape(obs[name].shape) for name, x in moved.items()}}

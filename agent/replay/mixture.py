@@ -57,9 +57,7 @@ def draw(
         columns, size = sources[name]
         own = jax.random.fold_in(key, i)
         if size is None:
-            drawn = jax.tree.map(lambda x: x[step], columns)
-            cameras = [name for name, x in drawn.obs.items() if x.dtype == jnp.uint8]
-            parts.append(shifted(drawn, cameras, own) if cameras else drawn)
+            parts.append(shifted(jax.tree.map(lambda x: x[step], columns), own))
             continue
         rows = jax.random.randint(own, (minibatches, count), 0, size)
         parts.append(rows_of(columns, rows, jax.random.fold_in(own, 1)))

@@ -69,14 +69,21 @@ def written_whole(path: Path, kind: str) -> Iterator[Path]:
             raise ValueError(f"{kind} {path}: it is already there; give another name")
         if not path.parent.is_dir():
             raise ValueError(f"{kind} {path}: the folder {path.parent} is not there; make it first")
-        private = Path(tempfile.mkdtemp(prefix=f".{path.name}.", dir=path.parent))
-        part = private / path.name
-        try:
+        with moved_when_whole(path) as part:
             yield part
-            part.rename(path)
-        finally:
-            shutil.rmtree(private, ignore_errors=True)
     except OSError as error:
         raise ValueError(
             f"{kind} {path}: it cannot be written ({error.strerror or error}); give another place"
         ) from error
+
+
+@contextmanager
+def moved_when_whole(path: Path) -> Iterator[Path]:
+    """A path beside `path` to write a file or folder to, which takes its place when the block ends well, and else is gone."""
+    private = Path(tempfile.mkdtemp(prefix=f".{path.name}.", dir=path.parent))
+    part = private / path.name
+    try:
+        yield part
+        part.rename(path)
+    finally:
+        shutil.rmtree(private, ignore_errors=True)

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from agent.heads import Networks
-from launch import bench, bench_memory, bench_methods, bench_realtime, bench_sim
+from launch import bench, bench_image, bench_memory, bench_methods, bench_realtime, bench_sim
 from sim.d4rl_tasks import d4rl_tasks
 
 
@@ -95,7 +95,7 @@ def test_an_actor_in_real_time_is_timed_beside_a_learner():
 
 
 def test_the_benchs_policy_acts_on_both_frames():
-    policy, rng = bench_realtime.trunk_policy(), np.random.default_rng(0)
+    policy, rng = bench_image.sighted_policy(), np.random.default_rng(0)
     frames = rng.integers(0, 256, (2, 128, 128, 3), np.uint8)
     obs = {"wrist_1": frames[0], "wrist_2": frames[1], "state": np.zeros(19, np.float32)}
     action = policy(obs)

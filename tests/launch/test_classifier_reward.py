@@ -1,6 +1,7 @@
 """A classifier as a reward: so many steps in a row, each episode anew."""
 
 from dataclasses import replace
+from itertools import count
 
 import numpy as np
 import pytest
@@ -11,6 +12,7 @@ from encoders.classifier import About, Classifier, HeadShape, encode
 from encoders.classifier_training import Fit, deal_folds, train
 from encoders.trunk import Trunk, random_trunk
 from launch.classifier_reward import ClassifierReward
+from robot_env.arm import Frame
 from robot_env.env import RobotEnv
 from robot_env.success import GeometricSuccess
 from tests.robot_env.scripted_arm import TOY, ScriptedArm, reading
@@ -88,12 +90,14 @@ def test_it_rewards_an_arm_and_the_truth_stands_beside_it(trunk):
     """The camera shows brightness from the second step on; the arm is nowhere near its target."""
     task = replace(TOY, cameras=("wrist_1",))
     arm = ScriptedArm(task)
-    reads = iter([False, False, True, True, True, True, True])
-    arm.cameras["wrist_1"].read = lambda: frame(next(reads), 5, 128)
+    bright, noise = [False], count()
+    arm.cameras["wrist_1"].read = lambda: Frame(frame(bright[0], next(noise), 128), arm.clock_s)
     reward = ClassifierReward(trained(trunk, ("wrist_1",), 128, 2), trunk)
     env = RobotEnv(task, arm, success=reward, truth=GeometricSuccess(task))
     env.reset(seed=0, options={"offset": (0.0, 0.0, 0.05, 0.0, 0.0, 0.0)})
-    told = [env.step(np.zeros(6))[2:] for _ in range(3)]
+    told = []
+    for bright[0] in (False, True, True):
+        told.append(env.step(np.zeros(6))[2:])
     assert [(terminated, info["succeed"], info["truth"]) for terminated, _, info in told] == [
         (False, False, False),
         (False, False, False),

@@ -5,6 +5,7 @@ import os
 import pickle
 import subprocess
 import sys
+from functools import partial
 from pathlib import Path
 
 import jax
@@ -15,7 +16,6 @@ from safetensors.numpy import save_file
 
 from encoders.pretrained import from_serl_params
 from encoders.trunk import flattened, load_trunk, random_trunk, save_trunk
-from launch import cli
 from tests.encoders.serl_network import serl_params
 from tests.encoders.torch_models import torch_model, torchvision
 
@@ -23,22 +23,11 @@ ROOT = Path(__file__).parents[2]
 
 
 @pytest.fixture
-def run(capsys, monkeypatch, tmp_path):
+def run(segue, monkeypatch, tmp_path):
     """Runs a command in an empty folder: `(exit code, standard output, what was said of an error)`."""
     (tmp_path / "here").mkdir()
     monkeypatch.chdir(tmp_path / "here")
-
-    def call(*arguments) -> tuple[int, str, str]:
-        monkeypatch.setattr(sys, "argv", ["segue", "encoder", *map(str, arguments)])
-        code = 0
-        try:
-            cli.main()
-        except SystemExit as stop:
-            code = int(stop.code or 0)
-        told = capsys.readouterr()
-        return code, told.out, told.err
-
-    return call
+    return partial(segue, "encoder")
 
 
 @pytest.fixture

@@ -13,7 +13,7 @@ from agent.methods import sac
 from agent.replay.entry import Scores
 from agent.replay.rings import Rings
 from launch import training as module
-from launch.build import networks_of, online_plan
+from launch.build import networks_of, obs_shapes_of, online_plan
 from launch.finetune import normalizer_of
 from launch.learner import Learner
 from launch.population import Population
@@ -133,7 +133,7 @@ def population_of(**settings: float) -> Population:
     online = Online("sac", bridge="reconstruct", bridge_settings={**SETTINGS, **settings}, env_steps=50)
     nets = networks_of(TASK, LEARNING)
     rings = Rings(2, 40, {"state": (4,)}, 2, TASK.discount, TASK.truncation_value)
-    normalizer = normalizer_of(None, TASK)
+    normalizer = normalizer_of(None, obs_shapes_of(TASK))
     before = [first_state(nets, sac.METHOD, normalizer, jax.random.key(seed)) for seed in (0, 1)]
     phases = online_plan(online)[-1:]
     found = Population(nets, phases, normalizer, None, [0, 1], rings, before, sac.METHOD)

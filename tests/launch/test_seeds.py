@@ -15,7 +15,7 @@ from agent.replay.entry import Step
 from agent.replay.journal import JournalReader
 from agent.replay.rings import Rings
 from agent.types import Phase
-from launch.build import networks_of, online_plan
+from launch.build import networks_of, obs_shapes_of, online_plan
 from launch.checkpoint import Checkpoints
 from launch.compare import combinations, compare_stage
 from launch.finetune import finetune_stage, normalizer_of
@@ -74,7 +74,7 @@ def pretrained(data, tmp_path_factory):
 def finetune_recipe(data, pretrained, seed=3, online=ONLINE, **changes):
     changes = {"seeds": 2, **changes}
     return FinetuneRecipe(
-        str(pretrained), data, TASK, "twin", seed, learning=LEARNING, online=online, evaluation=EVALUATION, **changes
+        str(pretrained), data, TASK, seed=seed, learning=LEARNING, online=online, evaluation=EVALUATION, **changes
     )
 
 
@@ -129,7 +129,7 @@ def test_what_follows_a_cut_episode_is_its_own_last_observation_and_not_the_next
         online_plan(replace(ONLINE, bridge="scratch", bridge_settings={"steps": 140})),
     )
     rings = Rings(2, 150, {"state": (4,)}, 2, task.discount, task.truncation_value)
-    population = Population(nets, phases, normalizer_of(None, task), None, [0, 1], rings)
+    population = Population(nets, phases, normalizer_of(None, obs_shapes_of(task)), None, [0, 1], rings)
     crew = Crew(population, make_fleet(task, 2))
     for _ in range(5):
         crew.perform(25)

@@ -1,7 +1,6 @@
 """Cameras that fail as told, and arms that look through them."""
 
 import queue
-import time
 from collections.abc import Callable
 from typing import Any
 
@@ -108,12 +107,3 @@ class Through:
         sent = self.arm.send(command)
         self._after_send()
         return sent
-
-
-def wait_until(done: Callable[[], bool], timeout_s: float = 10.0) -> None:
-    """Waits for another thread. Raises `TimeoutError`."""
-    until_s = time.monotonic() + timeout_s
-    while not done():
-        if time.monotonic() > until_s:
-            raise TimeoutError
-        time.sleep(0.001)

@@ -11,7 +11,8 @@ from robot_env.camera_thread import ThreadedCamera
 from robot_env.env import RobotEnv
 from robot_env.make import make_arm
 from robot_env.tasks import find_task
-from tests.robot_env.faulty_camera import ShutterCamera, Through, wait_until
+from tests.launch.waiting import eventually
+from tests.robot_env.faulty_camera import ShutterCamera, Through
 from tests.robot_env.scripted_arm import GRADIENT, TOY, Judge, ScriptedArm
 
 IMAGE = find_task("peg_insertion_image")
@@ -22,7 +23,7 @@ DOWN = np.array([0, 0, 0.2, 0, 0, 0], dtype=np.float32)
 def exposed(shutter, camera, picture=GRADIENT):
     """Lets a camera's driver have a frame, and waits until the thread has taken it."""
     stamp_s = shutter.expose(picture)
-    wait_until(lambda: stamp_of(camera) == stamp_s)
+    assert eventually(lambda: stamp_of(camera) == stamp_s)
 
 
 def stamp_of(camera):
@@ -143,7 +144,7 @@ def test_a_driver_that_raises_is_asked_again_until_it_is_well(shutter):
     for attempt in range(2):
         shutter.break_down(OSError(f"device gone {attempt}"))
         with pytest.raises(OSError, match="device gone"):
-            wait_until(lambda: camera.read() is None)
+            assert eventually(lambda: camera.read() is None)
         for _ in range(3):
             with pytest.raises(OSError, match="device gone"):
                 camera.read()
@@ -155,7 +156,7 @@ def test_a_driver_that_raises_is_asked_again_until_it_is_well(shutter):
 def test_something_that_is_no_frame_is_an_error_not_the_end_of_the_thread(shutter, threaded):
     shutter._exposures.put("noise")
     with pytest.raises(AttributeError):
-        wait_until(lambda: threaded.read() is None)
+        assert eventually(lambda: threaded.read() is None)
     exposed(shutter, threaded)
 
 
@@ -195,4 +196,4 @@ def test_closing_leaves_a_driver_that_waits_behind(shutter, threaded):
     threaded.close(timeout_s=0.01)
     assert "camera wrist_1" in [thread.name for thread in threading.enumerate()]
     shutter.break_down(OSError("woken"))
-    wait_until(lambda: "camera wrist_1" not in [thread.name for thread in threading.enumerate()])
+    assert eventually(lambda: "camera wrist_1" not in [thread.name for thread in threading.enumerate()])

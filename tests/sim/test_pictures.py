@@ -52,12 +52,12 @@ def test_no_camera_sees_where_the_arm_was_told_to_go(bench):
     """The controller's reference is a site before the fingers, and no such thing is there to be seen on a robot."""
     bench.reset()
     arm = bench.arm
-    before = {name: camera.read() for name, camera in arm.cameras.items()}
+    before = {name: camera.read().picture for name, camera in arm.cameras.items()}
     for x_m, y_m in ((0.03, 0.0), (-0.03, 0.0), (0.0, 0.03), (0.0, -0.03)):
         arm._set_reference(bench.pose((x_m, y_m, 0.06)))
         mujoco.mj_forward(arm.model, arm.data)
         for name, camera in arm.cameras.items():
-            assert np.array_equal(camera.read(), before[name]), name
+            assert np.array_equal(camera.read().picture, before[name]), name
 
 
 def test_cameras_work_again_after_close(bench):
