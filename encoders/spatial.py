@@ -92,9 +92,8 @@ class Encoder(nn.Module):
         parts = [obs[name] for name in sorted(obs) if name not in self.cameras]
         maps = {name: obs[name] for name in self.cameras}
         if self.architecture:
-            weights = self.param(
-                "trunk", lambda _: init_params(self.architecture, 0)
-            )  # a run puts its own in their place
+            # A run puts its own in their place.
+            weights = self.param("trunk", lambda _: init_params(self.architecture, 0))
             # All cameras go through it together.
             through = features(self.architecture, weights, jnp.concatenate(list(maps.values())))
             maps = dict(zip(maps, jnp.split(through, len(maps)), strict=True))
