@@ -1,5 +1,6 @@
 """Who judges success: a task's own geometry, or a classifier that sees what the cameras see."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -36,7 +37,9 @@ def make_judged_env(task: AnyTask, arm: str, reward: str | None, vision: Vision,
 
 def judge_of(task: AnyTask, reward: str, vision: Vision) -> ClassifierReward:
     """The classifier in a folder as the judge of a task. Raises `ValueError` as `make_judged_env` does."""
-    sight = sight_of(task, vision)
+    sight = sight_of(
+        task, replace(vision, mixtures=0)
+    )  # it judges by the trunk's channels, whatever a run keeps of them
     if sight is None:
         raise ValueError(
             f"--reward {reward}: task {task.name!r} has no cameras, and a classifier judges by pictures; "

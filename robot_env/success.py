@@ -8,7 +8,7 @@ from robot_env.observation import Observation
 from robot_env.safety import SafetyLayer
 from robot_env.tasks import Task
 
-LATERAL_M = 0.02  # a target's neighbourhood, across its axis: the hole may be off its nominal place
+LATERAL_M = 0.03  # a target's neighbourhood, across its axis: the hole may be off its nominal place
 
 
 class Success(Protocol):
@@ -24,7 +24,7 @@ class Success(Protocol):
 
 
 class GeometricSuccess:
-    """Near the target in height and angle (`task.success_tolerance`) and within 2 cm across."""
+    """Near the target in height and angle (`task.success_tolerance`) and within 3 cm across."""
 
     def __init__(self, task: Task) -> None:
         self._safety, self._near = SafetyLayer(task), task.success_tolerance

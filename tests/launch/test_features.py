@@ -16,6 +16,7 @@ from launch.build import sight_of
 from launch.classifier_data import Labelled, save_labelled
 from launch.classifier_stages import train_stage
 from launch.features import FOLDER, check_memory, encoded
+from launch.judging import judge_of
 from launch.stages import load_dataset
 from launch.tasks import find_task, info_of
 
@@ -137,6 +138,8 @@ def test_relabelling_with_a_classifier_gives_its_rewards(segue, tmp_path, monkey
     found = Dataset.load(tmp_path / "new").columns
     assert found["terminated"].tolist() == [False, False, True, False, False, True]
     assert found["reward"].tolist() == [0.0, 0.0, 1.0, 0.0, 0.0, 1.0]
+    # It judges by all channels, however many a run keeps.
+    assert judge_of(TASK, str(tmp_path / "judge"), Vision(mixtures=16)).about.consecutive == 2
 
 
 def test_a_classifier_of_another_encoder_is_refused_by_name(segue, journal, tmp_path):

@@ -16,7 +16,7 @@ def flags(line: str) -> list[str]:
 
 SMALL = flags(
     "--learning.networks.actor-hidden 8 --learning.networks.critic-hidden 8 --learning.networks.critics 2"
-    " --learning.vision.pooling softmax --learning.vision.bottleneck 4"
+    " --learning.vision.pooling softmax --learning.vision.bottleneck 4 --learning.vision.mixtures 16"
 )
 ONLINE = flags(
     "--online.method td3 --online.bridge direct --online.block 20 --online.env-steps 40 --online.batch-size 4 --online.utd 1"
