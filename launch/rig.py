@@ -129,5 +129,3 @@ def _line(plain: Any, action_dim: int) -> tuple[np.ndarray | None, Verdict | Non
     if found is not None and (found.shape != (action_dim,) or not np.isfinite(found).all()):
         raise ValueError(f"action {action} is not {action_dim} finite numbers")
     return found, verdict
-
-

@@ -79,7 +79,9 @@ def parse_source(text: str) -> CameraSource:
         )
     if found is None:
         if "@" in rest.rpartition("/")[2]:
-            raise ValueError(f"camera source {text!r}: after @ stands no x,y,width,height; give four whole numbers of pixels")
+            raise ValueError(
+                f"camera source {text!r}: after @ stands no x,y,width,height; give four whole numbers of pixels"
+            )
         return CameraSource(scheme, address)
     x, y, width, height = map(int, found.groups())
     if width < 1 or height < 1:
@@ -93,7 +95,9 @@ def parse_cameras(texts: Sequence[str]) -> dict[str, str]:
     for text in texts:
         name, equals, source = text.partition("=")
         if not name or not equals or name in cameras:
-            raise ValueError(f"--camera {text}: it is not a new NAME=SOURCE; give such as wrist_1=opencv:0, each name once")
+            raise ValueError(
+                f"--camera {text}: it is not a new NAME=SOURCE; give such as wrist_1=opencv:0, each name once"
+            )
         parse_source(source)
         cameras[name] = source
     return cameras

@@ -29,9 +29,7 @@ MAPPING = HandMapping(
     dead_zone=0.15,  # worn sticks rest up to a tenth off their middle
 )
 VERDICTS: dict[str, Verdict] = {"a": "success", "b": "failure", "start": "pause", "back": "stop", "x": "discard"}
-HELP = (
-    "left stick forward, back, left, right; right stick up, down, yaw; cross roll, pitch; bumpers open, close the gripper; y holds"
-)
+HELP = "left stick forward, back, left, right; right stick up, down, yaw; cross roll, pitch; bumpers open, close the gripper; y holds"
 VERDICT_HELP = "a success; b failure; start pause; x discard the episode; back STOP"
 
 
@@ -56,7 +54,9 @@ class Gamepad:
         try:
             self._file = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
         except OSError as error:
-            raise ConnectionError(f"gamepad: {path} cannot be opened ({error.strerror}); plug it in, and join the group `input`") from error
+            raise ConnectionError(
+                f"gamepad: {path} cannot be opened ({error.strerror}); plug it in, and join the group `input`"
+            ) from error
         self._axes, self._held, self._rest = {}, set(), b""
 
     def wait(self, timeout_s: float) -> News:

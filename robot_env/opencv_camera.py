@@ -28,7 +28,9 @@ def fit(frame: np.ndarray, crop: Crop | None = None) -> np.ndarray:
     side = min(height, width)
     x, y, w, h = crop or ((width - side) // 2, (height - side) // 2, side, side)
     if x + w > width or y + h > height:
-        raise ConnectionError(f"crop {x},{y},{w},{h} does not lie within its picture of {width}x{height} pixels; correct it")
+        raise ConnectionError(
+            f"crop {x},{y},{w},{h} does not lie within its picture of {width}x{height} pixels; correct it"
+        )
     part, size = frame[y : y + h, x : x + w], (IMAGE_SHAPE[1], IMAGE_SHAPE[0])
     small = part if (w, h) == size else cv2.resize(part, size, interpolation=cv2.INTER_AREA)
     return np.ascontiguousarray(small[..., ::-1])
@@ -114,7 +116,9 @@ class FileFrames:
         self._capture = None if self._pictures else cv2.VideoCapture(path)
         self._next = 0
         if self._capture is not None and not self._capture.isOpened():
-            raise ConnectionError(f"file:{path} cannot be opened; give a video, or a folder of {', '.join(PICTURES)} files")
+            raise ConnectionError(
+                f"file:{path} cannot be opened; give a video, or a folder of {', '.join(PICTURES)} files"
+            )
         self.fps = (self._capture.get(cv2.CAP_PROP_FPS) if self._capture is not None else 0.0) or DEFAULT_FPS
 
     def next(self) -> np.ndarray | None:
