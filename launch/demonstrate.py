@@ -153,7 +153,7 @@ class Session:
                 note = self._judge(last)
                 progress(recording.kept, note)
         finally:
-            if not self._actor.between_episodes:
+            if recording.is_open:
                 recording.drop("cut short")
 
     def _episode(self) -> Step:
@@ -244,8 +244,8 @@ def check_rig(demos: Demos, task: Task, rig: Rig) -> bool:
     """Whether the task's script shows it. Raises `ValueError` where nobody does, or it cannot."""
     if rig.intervene is None:
         raise ValueError(f"--intervene: it is not said who shows it; give {SCRIPT}, spacemouse, gamepad or keyboard")
+    rig.check(task, also=SCRIPT)
     if rig.intervene != SCRIPT:
-        rig.check(task)
         return False
     if demos.arm != "twin" or not isinstance(task.scene, PegScene):
         raise ValueError(

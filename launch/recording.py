@@ -19,12 +19,12 @@ class Recording:
     Attributes:
         session: the number of this recording in the journal.
         kept: episodes in the journal that are to be read.
-        begun, steps: episodes of this recording, and steps of the last one.
+        begun, steps: episodes of this recording, and steps of the last one, which may still be open.
         episodes_before: of earlier recordings, kept or not.
     """
 
     def __init__(self, journal: Journal, arm: str) -> None:
-        self.journal, self.session, self._number = journal, new_session(), 0
+        self.journal, self.session, self._number, self.is_open = journal, new_session(), 0, False
         for each in episodes(journal.folder):
             if not each.complete:  # a recording was killed in the middle of it
                 self._bury(each.session, each.number, "unfinished")
@@ -34,8 +34,9 @@ class Recording:
 
     def take(self, step: Step) -> None:
         """A step was taken."""
-        self.begun, self.steps = self.begun + step.first, 1 if step.first else self.steps + 1
         self._tell(step)
+        self.begun, self.steps = self.begun + step.first, 1 if step.first else self.steps + 1
+        self.is_open = not step.ends_episode
 
     def keep(self) -> None:
         """The episode that ended last stays."""

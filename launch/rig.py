@@ -55,14 +55,20 @@ class Rig:
         terminal = self.terminal or (own_terminal() if self.by_hand else None)
         return [*cameras, *device, *([] if terminal is None else ["--terminal", terminal])]
 
-    def check(self, task: AnyTask) -> None:
-        """Opens nothing. Raises `ValueError` where something is written wrongly, or the task has no use for it."""
+    def check(self, task: AnyTask, also: str | None = None) -> None:
+        """Opens nothing. Raises `ValueError` where something is written wrongly, or the task has no use for it.
+
+        Args:
+            also: something else that may take over.
+        """
         if not isinstance(task, Task):
             if self.camera or self.intervene:
                 what = "--camera" if self.camera else "--intervene"
                 raise ValueError(f"{what}: task {task.name!r} is simulated without an arm; leave it out")
             return
         check_cameras(self.cameras, task)
+        if self.intervene == also:
+            return
         if self.by_hand:
             parse_device(self.intervene or "")
         elif self.intervene is not None:
