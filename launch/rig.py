@@ -3,6 +3,7 @@
 import json
 import os
 import sys
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
@@ -14,8 +15,7 @@ from launch.tasks import AnyTask
 from robot_env.arm_with_cameras import check_cameras
 from robot_env.camera_sources import parse_cameras
 from robot_env.human import Human, open_human, parse_device
-from robot_env.intervention import ScriptedIntervention
-from robot_env.operator import VERDICTS, ScriptedOperator, Verdict
+from robot_env.operator import VERDICTS, Verdict
 from robot_env.tasks import Task
 
 SCRIPT = "script:"
@@ -26,10 +26,10 @@ class Rig:
     """What stands beside the arm, on the machine that acts.
 
     Attributes:
-        camera: a source for each of the arm's cameras: opencv:0, opencv:/dev/video2, file:clip.mp4, realsense:SERIAL, each perhaps
-            with @X,Y,WIDTH,HEIGHT for a part of its picture.
-        intervene: by what a human may take over: spacemouse, gamepad, keyboard, or script:FILE.jsonl; NAME:PATH for one of several
-            devices, NAME@180 where the human faces the arm.
+        camera: a source for each camera beside the arm: opencv:0, opencv:/dev/video2, file:clip.mp4, realsense:SERIAL; with
+            @X,Y,WIDTH,HEIGHT for a part of its picture.
+        intervene: by what a human may take over: spacemouse, gamepad, keyboard, or script:FILE.jsonl; NAME:PATH for one of
+            several devices, NAME@180 where the human faces the arm.
         terminal: whose keys are read; by default the one that the command was given in.
     """
 
@@ -79,8 +79,8 @@ class Rig:
         if self.intervene is None:
             return None
         if not self.by_hand:
-            actions, verdicts = read_script(Path(self.intervene.removeprefix(SCRIPT)), task.action_dim)
-            return Human(ScriptedIntervention(actions), ScriptedOperator(verdicts))
+            played = Played(read_script(Path(self.intervene.removeprefix(SCRIPT)), task.action_dim))
+            return Human(played, played)
         return open_human(parse_device(self.intervene), task.gripper, self.terminal or own_terminal())
 
 
@@ -94,7 +94,30 @@ def own_terminal() -> str | None:
     return None
 
 
-Script = tuple[list[np.ndarray | None], list[Verdict | None]]
+Script = list[tuple[np.ndarray | None, Verdict | None]]
+"""Of each control step the action, where the human takes over, and what they say of it."""
+
+
+class Played:
+    """A human as a file has them: a line for each control step that they may take over, and for each period of a pause."""
+
+    def __init__(self, script: Script) -> None:
+        self._lines = iter(script)
+        self._said: Verdict | None = None
+        self._paused = False
+
+    def action(self, obs: Mapping[str, np.ndarray], pose: Sequence[float]) -> np.ndarray | None:
+        action, self._said = next(self._lines, (None, None))
+        return action
+
+    def begin(self) -> None: ...
+
+    def verdict(self) -> Verdict | None:
+        if self._paused:
+            self._said = next(self._lines, (None, "stop"))[1]  # a file that ends in a pause does not hang
+        said, self._said = self._said, None
+        self._paused = (said is None) if self._paused else said == "pause"
+        return said
 
 
 def read_script(path: Path, action_dim: int) -> Script:
@@ -110,18 +133,16 @@ def read_script(path: Path, action_dim: int) -> Script:
     except (OSError, UnicodeDecodeError) as error:
         what = getattr(error, "strerror", None) or "it is no text"
         raise ValueError(f"--intervene {SCRIPT}{path}: {what}; give a file of JSON lines") from error
-    actions, verdicts = [], []
+    script: Script = []
     for number, line in enumerate(lines, 1):
         try:
-            action, verdict = _line(json.loads(line), action_dim)
+            script.append(_line(json.loads(line), action_dim))
         except (ValueError, TypeError) as error:
             raise ValueError(
                 f"--intervene {SCRIPT}{path}: line {number}: {error}; give "
                 f'{{"action": [{action_dim} numbers], "verdict": one of {", ".join(VERDICTS)}}}, or either of the two'
             ) from error
-        actions.append(action)
-        verdicts.append(verdict)
-    return actions, verdicts
+    return script
 
 
 def _line(plain: Any, action_dim: int) -> tuple[np.ndarray | None, Verdict | None]:

@@ -36,7 +36,7 @@ class ArmWithCameras:
         self._opened: dict[str, ThreadedCamera] = {}
 
     def connect(self) -> None:
-        """Opens the cameras that are not open yet, then the arm. Raises `ConnectionError` that names what could not be opened."""
+        """Opens the cameras that are not open yet, then the arm. Raises `ConnectionError` that names what it was."""
         for name, text in self._sources.items():
             if name not in self._opened:
                 camera = live_camera(name, text)

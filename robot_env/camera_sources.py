@@ -3,11 +3,11 @@
 | source | what |
 |---|---|
 | `opencv:0`, `opencv:/dev/video2` | a camera of the operating system, by number or path |
-| `file:clip.mp4`, `file:frames/` | a video, or a folder of pictures in the order of their names, over and over at its own rate |
+| `file:clip.mp4`, `file:frames/` | a video, or a folder of pictures by name, over and over at its own rate |
 | `realsense:130322270000` | a RealSense, by its serial number |
 
-After the `@` stands which part of the picture is seen, in its own pixels; by default the largest square in its middle. It is resized to
-the task's 128x128 RGB.
+After the `@` stands which part of the picture is seen, in its own pixels; by default the largest square in its middle. It is
+resized to the task's 128x128 RGB.
 """
 
 import importlib
@@ -41,7 +41,7 @@ class Driver(Protocol):
     fps: float
 
     def read(self) -> Frame:
-        """The next frame; may wait for it. Raises `ConnectionError` where there is none, and looks for the camera again next time."""
+        """The next frame; may wait for it. Raises `ConnectionError` where there is none; the next call tries again."""
         ...
 
     def close(self) -> None:

@@ -44,8 +44,8 @@ class RobotEnv(gymnasium.Env[dict[str, Any], np.ndarray]):
     [-1, 1]; as it came where it is not finite), `executed_action` (what was sent, in the same frame and units; zeros where
     nothing was sent) and, where a human acted, `intervene_action`, which was then requested of the arm in the policy's stead.
     Where there is a `truth`, `info["truth"]` is its verdict on each step, beside that of `success`; it decides nothing.
-    Where the arm was held after that, for its cameras or an operator, `held_steps` counts the control periods. With a pace, `late_s` says by how much the
-    command was late, 0 within the tolerance, and `step_s` how long after the one before it went out, unless it is the first.
+    Where the arm was held after that, for its cameras or an operator, `held_steps` counts the control periods. With a pace,
+    `late_s` says by how much the command was late, 0 within the tolerance, and `step_s` how long it went out after the one before.
     """
 
     metadata = {"render_modes": []}  # noqa: RUF012 (gymnasium's own declaration)
@@ -107,8 +107,8 @@ class RobotEnv(gymnasium.Env[dict[str, Any], np.ndarray]):
 
         Args:
             seed: of the start pose and of a twin's scene.
-            options: `{"offset": (6,)}` fixes the start pose, an offset from the target; with `"alone": True` no human takes over
-                in this episode, as in an evaluation.
+            options: `{"offset": (6,)}` fixes the start pose, an offset from the target; with `"alone": True` no human takes
+                over in this episode, as in an evaluation.
 
         Raises:
             ArmFault: a fault is open, or the arm had to be stopped on the way.
@@ -198,7 +198,7 @@ class RobotEnv(gymnasium.Env[dict[str, Any], np.ndarray]):
         self._observe(info)
 
     def _act(self, requested: np.ndarray, info: dict[str, Any]) -> Ending | None:
-        """Ask the human, limit, send, read back, hear. Fills `info` as far as it comes; returns what ends the episode, if so."""
+        """Ask the human, limit, send, read back, hear. Fills `info` as far as it comes; returns what ends the episode."""
         ask = None if self._alone else self._intervention
         human = None if ask is None else ask.action(self._obs, self._drive.pose)
         if human is not None:

@@ -1,9 +1,9 @@
 """A gamepad through the kernel's joystick interface, which needs no library.
 
-Each event is eight bytes (Linux, Documentation/input/joydev/joystick-api.rst): time in ms, u32; value, s16; type, u8: 1 a button, 2
-an axis, with bit 7 set where it tells how things stood when the device was opened; number, u8. All little-endian here.
+Each event is eight bytes (Linux, Documentation/input/joydev/joystick-api.rst): time in ms, u32; value, s16; type, u8: 1 a button,
+2 an axis, with bit 7 set where it tells how things stood when the device was opened; number, u8. All little-endian here.
 
-The names are those of the kernel's `xpad` driver (Xbox and compatible pads); `hid-playstation` gives the same places other labels.
+The names are those of the kernel's `xpad` driver (Xbox and compatible pads); other drivers may count buttons in another order.
 """
 
 import os
@@ -20,7 +20,7 @@ BUTTON, AXIS, INITIAL = 1, 2, 0x80
 FULL = 32767.0
 AXES = ("left_x", "left_y", "left_trigger", "right_x", "right_y", "right_trigger", "pad_x", "pad_y")
 BUTTONS = ("a", "b", "x", "y", "left_bumper", "right_bumper", "back", "start", "guide", "left_stick", "right_stick")
-# Sticks count to the right and towards the human. The cross turns: to its sides about the forward axis, away about the left one.
+# Sticks count to the right and towards the human. The cross turns: to the sides about the forward axis, away about the left one.
 MAPPING = HandMapping(
     ("-left_y", "-left_x", "-right_y", "pad_x", "-pad_y", "-right_x"),
     close="right_bumper",
@@ -29,7 +29,10 @@ MAPPING = HandMapping(
     dead_zone=0.15,  # worn sticks rest up to a tenth off their middle
 )
 VERDICTS: dict[str, Verdict] = {"a": "success", "b": "failure", "start": "pause", "back": "stop", "x": "discard"}
-HELP = "left stick forward, back, left, right; right stick up, down, yaw; cross roll, pitch; bumpers open, close the gripper; y holds"
+HELP = (
+    "left stick forward, back, left, right; right stick up, down, yaw; cross roll, pitch; bumpers open, close the gripper; "
+    "y holds"
+)
 VERDICT_HELP = "a success; b failure; start pause; x discard the episode; back STOP"
 
 

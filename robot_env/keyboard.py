@@ -1,8 +1,8 @@
 """A terminal's keyboard, here or over ssh.
 
-A terminal tells that a key went down, and tells it again while it is held; it never tells that it came up. So a key counts as held for
-`HOLD_S` after it was last told. One tap moves the arm for that long, and a held key moves it on once the terminal begins to repeat.
-A foot pedal that types a key is a keyboard too.
+A terminal tells that a key went down, and tells it again while it is held; it never tells that it came up. So a key counts as
+held for `HOLD_S` after it was last told. One tap moves the arm for that long, and a held key moves it on once the terminal
+begins to repeat. A foot pedal that types a key is a keyboard too.
 
 Lower-case letters move, the same letters in capitals move finely.
 """

@@ -37,7 +37,7 @@ def fit(frame: np.ndarray, crop: Crop | None = None) -> np.ndarray:
 
 
 class OpenCVCamera:
-    """A camera of the operating system. Its exposure and white balance are left to settle and then fixed, where it lets them be.
+    """A camera of the operating system. Exposure and white balance are left to settle and then fixed, where it lets them be.
 
     Args:
         address: its number, or its path such as /dev/video2.

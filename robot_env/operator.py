@@ -1,4 +1,4 @@
-"""What an operator says of an episode while it runs, by keys, pedals or buttons: it succeeded, it failed, wait, stop, forget it."""
+"""What an operator says of an episode while it runs, by keys, pedals or buttons: success, failure, wait, stop, forget it."""
 
 from collections.abc import Callable, Sequence
 from typing import Literal, Protocol, get_args
@@ -6,8 +6,8 @@ from typing import Literal, Protocol, get_args
 from robot_env.faults import Violation
 
 Verdict = Literal["success", "failure", "pause", "stop", "discard"]
-"""`success` and `failure` end the episode (see `Task.failure_penalty`), `pause` holds the arm until it is said again, `stop` stops
-the arm as a fault, and `discard` cuts an episode that is not to be learned from."""
+"""`success` and `failure` end the episode (see `Task.failure_penalty`), `pause` holds the arm until it is said again, `stop`
+stops the arm as a fault, and `discard` cuts an episode that is not to be learned from."""
 
 VERDICTS: tuple[Verdict, ...] = get_args(Verdict)
 Ending = Literal["success", "failure", "discard"]

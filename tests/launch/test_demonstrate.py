@@ -6,6 +6,7 @@ import pty
 import signal
 import subprocess
 import sys
+import time
 from dataclasses import replace
 
 import numpy as np
@@ -16,6 +17,7 @@ from agent.replay.episodes import episodes
 from agent.types import SOURCES
 from launch.demonstrate import Demos, demos_stage
 from launch.rig import Rig
+from robot_env.keyboard import HOLD_S
 from robot_env.tasks import find_task
 from tests.launch.test_cli import TINY_FLAGS, refused
 from tests.launch.waiting import eventually
@@ -118,6 +120,7 @@ def test_by_hand_the_human_is_asked_and_ctrl_c_in_mid_episode_leaves_a_data_set(
             assert eventually(lambda: lengths() and lengths()[0] > 2, 30.0)
             os.write(ours, b"w\n")
             assert asked("success after", 1)
+            time.sleep(2 * HOLD_S)  # or the terminal would seem to repeat the key
             os.write(ours, b"\n")
             assert asked("Enter begins", 2)
             os.write(ours, b"\n")
