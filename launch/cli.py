@@ -11,7 +11,7 @@ import tyro
 from rich.table import Table
 
 from agent.replay.dataset import Dataset
-from launch import catalogue, cli_classifier, cli_data, cli_encoder, cli_measure, cli_record, cli_remote
+from launch import catalogue, cli_camera, cli_classifier, cli_data, cli_encoder, cli_measure, cli_record, cli_remote
 from launch.build import learning_with
 from launch.curves import draw, rows
 from launch.evaluate import MODES
@@ -135,6 +135,7 @@ for _command in (cli_measure.compare, cli_measure.bench, cli_measure.connect, cl
 app.command(cli_data.data, name="data", help=cli_data.SUMMARY)
 app.command(cli_encoder.encoder, name="encoder", help=cli_encoder.SUMMARY)
 app.command(cli_classifier.classifier, name="classifier", help=cli_classifier.SUMMARY)
+app.command(cli_camera.camera, name="camera", help=cli_camera.SUMMARY)
 app.command(cli_record.record, name="record", help=cli_record.SUMMARY)
 
 

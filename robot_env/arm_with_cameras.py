@@ -40,7 +40,7 @@ class ArmWithCameras:
         for name, text in self._sources.items():
             if name not in self._opened:
                 camera = live_camera(name, text)
-                camera.open(self._timeout_s)
+                camera.open(self._timeout_s)  # which closes it where it raises; the others are closed with the arm
                 self._opened[name] = camera
         self.arm.connect()
 

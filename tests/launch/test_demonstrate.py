@@ -81,7 +81,9 @@ def test_by_a_file_the_human_keeps_and_discards(tmp_path):
     assert data.success_rate() == 1.0
     everything = [len(each.transitions) for each in episodes(folder / "journal", tombstoned=True)]
     assert everything == [2, 3, 1, 1]  # nothing is lost
-    reasons = [json.loads(line)["reason"] for line in (folder / "journal" / "tombstones.jsonl").read_text().splitlines()]
+    reasons = [
+        json.loads(line)["reason"] for line in (folder / "journal" / "tombstones.jsonl").read_text().splitlines()
+    ]
     assert reasons == ["discarded while it ran", "no success"]
 
 
@@ -110,20 +112,26 @@ def test_by_hand_the_human_is_asked_and_ctrl_c_in_mid_episode_leaves_a_data_set(
     def asked(question: str, times: int) -> bool:
         return eventually(lambda: log.read_text().count(question) == times, 60.0)
 
+    def press(keys: bytes) -> None:
+        time.sleep(2 * HOLD_S)  # or the terminal would seem to repeat the key
+        os.write(ours, keys)
+
     def lengths() -> list[int]:
         return [len(each.transitions) for each in episodes(folder / "journal", tombstoned=True)]
 
-    with open(log, "w") as said, subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=said, stderr=said) as process:
+    with (
+        open(log, "w") as said,
+        subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=said, stderr=said) as process,
+    ):
         try:
             assert asked("Enter begins", 1), log.read_text()
-            os.write(ours, b"\n")
+            press(b"\n")
             assert eventually(lambda: lengths() and lengths()[0] > 2, 30.0)
-            os.write(ours, b"w\n")
+            press(b"w\n")
             assert asked("success after", 1)
-            time.sleep(2 * HOLD_S)  # or the terminal would seem to repeat the key
-            os.write(ours, b"\n")
+            press(b"\n")
             assert asked("Enter begins", 2)
-            os.write(ours, b"\n")
+            press(b"\n")
             assert eventually(lambda: len(lengths()) == 2 and lengths()[1] > 2, 30.0)
             process.send_signal(signal.SIGINT)
             process.wait(30.0)
@@ -176,6 +184,8 @@ def test_a_script_says_which_line_is_wrong(tmp_path):
 
 
 def test_a_process_of_its_own_is_told_the_same_rig():
-    rig = Rig(camera=("wrist_1=opencv:0", "wrist_2=file:a.mp4@0,0,9,9"), intervene="spacemouse@180", terminal="/dev/pts/9")
+    rig = Rig(
+        camera=("wrist_1=opencv:0", "wrist_2=file:a.mp4@0,0,9,9"), intervene="spacemouse@180", terminal="/dev/pts/9"
+    )
     assert rig.flags == ["--camera", *rig.camera, "--intervene", "spacemouse@180", "--terminal", "/dev/pts/9"]
     assert replace(rig, camera=(), intervene="script:a.jsonl", terminal=None).flags == ["--intervene", "script:a.jsonl"]

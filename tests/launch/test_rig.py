@@ -22,7 +22,9 @@ FLAGS += ("--online.utd", "1", "--evaluation.trials", "1", "--evaluation.every-e
 @pytest.fixture
 def script(tmp_path):
     """Four policy steps, three of the human, and then: an episode ends by key, one is discarded."""
-    lines = [{}] * 4 + [{"action": SIDE}] * 3 + [{"verdict": "success"}] + [{"action": SIDE}] * 5 + [{"verdict": "discard"}]
+    lines = (
+        [{}] * 4 + [{"action": SIDE}] * 3 + [{"verdict": "success"}] + [{"action": SIDE}] * 5 + [{"verdict": "discard"}]
+    )
     path = tmp_path / "hand.jsonl"
     path.write_text("".join(json.dumps(line) + "\n" for line in lines))
     return f"script:{path}"

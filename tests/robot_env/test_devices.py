@@ -161,7 +161,10 @@ BUTTON, AXIS, INITIAL = 1, 2, 0x80
         ([(1, BUTTON, 5)], [0, 0, 0, 0, 0, 0, -1]),
         ([(1, BUTTON, 4)], [0, 0, 0, 0, 0, 0, 1]),
         ([(1, BUTTON, 5), (0, BUTTON, 5)], None),
-        ([(3000, AXIS, 0), (-32767, AXIS | INITIAL, 2), (-32767, AXIS | INITIAL, 5)], None),  # a worn stick; triggers rest
+        (
+            [(3000, AXIS, 0), (-32767, AXIS | INITIAL, 2), (-32767, AXIS | INITIAL, 5)],
+            None,
+        ),  # a worn stick; triggers rest
         ([(32767, AXIS, 40), (1, BUTTON, 40), (9, 0x33, 1)], None),  # what this pad does not have
     ],
 )
@@ -322,7 +325,9 @@ def test_a_driver_that_waits_for_ever_is_a_lost_device_at_the_deadline(told):
     clock.now_s += 0.29
     device.read()
     clock.now_s += 0.31
-    with pytest.raises(ConnectionError, match=r"spacemouse is lost \(it has not answered for 0.60 s\); plug it in again"):
+    with pytest.raises(
+        ConnectionError, match=r"spacemouse is lost \(it has not answered for 0.60 s\); plug it in again"
+    ):
         device.read()
     driver.go.set()
     assert eventually(lambda: _is_there(device))  # it answers again
@@ -423,7 +428,9 @@ def test_a_device_without_a_stop_key_needs_a_terminal():
 
 @pytest.mark.parametrize("text", ["", "mouse", "spacemouse@", "spacemouse@left", "gamepad@400", "spacemouse@nan"])
 def test_a_device_that_is_none_is_refused(text):
-    with pytest.raises(ValueError, match=r"it is not NAME\[:PATH\]\[@DEGREES\] with a name of spacemouse, gamepad, keyboard"):
+    with pytest.raises(
+        ValueError, match=r"it is not NAME\[:PATH\]\[@DEGREES\] with a name of spacemouse, gamepad, keyboard"
+    ):
         parse_device(text)
 
 
