@@ -45,7 +45,7 @@ class RobotEnv(gymnasium.Env[dict[str, Any], np.ndarray]):
     nothing was sent) and, where a human acted, `intervene_action`, which was then requested of the arm in the policy's stead.
     Where there is a `truth`, `info["truth"]` is its verdict on each step, beside that of `success`; it decides nothing.
     Where the arm was held after that, for its cameras or an operator, `held_steps` counts the control periods. With a pace,
-    `late_s` says by how much the command was late, 0 within the tolerance, and `step_s` how long it went out after the one before.
+    `late_s` says by how much the command was late, 0 within the tolerance, and `step_s` how long after the last it went out.
     """
 
     metadata = {"render_modes": []}  # noqa: RUF012 (gymnasium's own declaration)

@@ -1,7 +1,7 @@
 """A gamepad through the kernel's joystick interface, which needs no library.
 
-Each event is eight bytes (Linux, Documentation/input/joydev/joystick-api.rst): time in ms, u32; value, s16; type, u8: 1 a button,
-2 an axis, with bit 7 set where it tells how things stood when the device was opened; number, u8. All little-endian here.
+Each event is eight bytes (Linux, Documentation/input/joydev/joystick-api.rst): time in ms, u32; value, s16; type, u8: 1 a
+button, 2 an axis, with bit 7 set where it tells how things stood when the device was opened; number, u8. All little-endian.
 
 The names are those of the kernel's `xpad` driver (Xbox and compatible pads); other drivers may count buttons in another order.
 """
@@ -20,7 +20,7 @@ BUTTON, AXIS, INITIAL = 1, 2, 0x80
 FULL = 32767.0
 AXES = ("left_x", "left_y", "left_trigger", "right_x", "right_y", "right_trigger", "pad_x", "pad_y")
 BUTTONS = ("a", "b", "x", "y", "left_bumper", "right_bumper", "back", "start", "guide", "left_stick", "right_stick")
-# Sticks count to the right and towards the human. The cross turns: to the sides about the forward axis, away about the left one.
+# Sticks count to the right and towards the human. The cross turns: sideways about the forward axis, away about the left one.
 MAPPING = HandMapping(
     ("-left_y", "-left_x", "-right_y", "pad_x", "-pad_y", "-right_x"),
     close="right_bumper",

@@ -2,7 +2,8 @@
 
 The human moves the tool as they see it, along the axes of the room: forward, to their left, up, and turns about the same three.
 Standing behind the arm's base and looking along its x axis, these are the base frame's axes; from elsewhere, that frame turned
-about z. An action is in the end-effector frame (`robot_env.pose.displace`), so what the hand asks for is turned by the measured pose.
+about z. An action is in the end-effector frame (`robot_env.pose.displace`), so what the hand asks for is turned by the
+measured pose.
 """
 
 from collections.abc import Mapping, Sequence

@@ -10,8 +10,8 @@ from robot_env.hand_thread import ThreadedDevice
 from robot_env.intervention import Intervention
 from robot_env.operator import ButtonOperator, EitherOperator, Operator
 
-# name: (module, class of its driver), imported only when asked for. The class takes a path; the module has MAPPING, VERDICTS, and
-# what they mean in words: HELP and VERDICT_HELP.
+# name: (module, class of its driver), imported only when asked for. The class takes a path; the module has MAPPING, VERDICTS,
+# and what they mean in words: HELP and VERDICT_HELP.
 DEVICES = {
     "spacemouse": ("robot_env.spacemouse", "SpaceMouse"),
     "gamepad": ("robot_env.gamepad", "Gamepad"),

@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from typing import Any
 
 import numpy as np
@@ -11,12 +12,13 @@ from robot_env.camera_sources import Crop
 from robot_env.opencv_camera import fit
 
 try:
-    import pyrealsense2 as rs
+    import pyrealsense2
 except ImportError as _error:
     raise ValueError(
         f"realsense: pyrealsense2 cannot be imported ({_error}); pip install 'segue[realsense]', and install libusb-1.0-0"
     ) from _error
 
+rs: Any = pyrealsense2  # whose types are not told
 WIDTH, HEIGHT, FPS = 640, 480, 30  # every RealSense with colours has this mode, on USB 2 too
 TIMEOUT_MS = 1000  # without a frame the camera counts as gone
 SETTLE_FRAMES = 15  # half a second, until it has found its exposure
@@ -60,7 +62,9 @@ class RealSenseCamera:
             frame = self._queue.wait_for_frame(TIMEOUT_MS)
         except RuntimeError as error:
             self.close()
-            raise ConnectionError(f"realsense:{self._serial} gives no frame in {TIMEOUT_MS} ms; look at its cable") from error
+            raise ConnectionError(
+                f"realsense:{self._serial} gives no frame in {TIMEOUT_MS} ms; look at its cable"
+            ) from error
         stamp_s = self._clock()
         picture = fit(np.asanyarray(frame.get_data())[..., ::-1], self._crop)  # fit wants blue first
         if self._settling:
@@ -75,10 +79,8 @@ class RealSenseCamera:
         if sensor is None:
             return
         for give_back in (sensor.stop, sensor.close):
-            try:
+            with suppress(RuntimeError):  # it is unplugged: there is nothing to give back
                 give_back()
-            except RuntimeError:
-                pass  # it is unplugged: there is nothing to give back
 
     def _open(self) -> None:
         there = {_serial(device): device for device in self._devices()}
@@ -87,7 +89,9 @@ class RealSenseCamera:
                 f"realsense:{self._serial} is not there; plugged in are {', '.join(there) or 'none'}; give one of these"
             )
         sensors = there[self._serial].query_sensors()
-        found = [(sensor, profile) for sensor in sensors for profile in sensor.get_stream_profiles() if _is_wanted(profile)]
+        found = [
+            (sensor, profile) for sensor in sensors for profile in sensor.get_stream_profiles() if _is_wanted(profile)
+        ]
         if not found:
             raise ConnectionError(
                 f"realsense:{self._serial} has no colour stream of {WIDTH}x{HEIGHT} RGB at {FPS} Hz; choose another camera"
@@ -101,7 +105,9 @@ class RealSenseCamera:
             sensor.open(profile)
             sensor.start(self._queue)
         except RuntimeError as error:
-            raise ConnectionError(f"realsense:{self._serial} cannot be opened ({error}); is another program using it?") from error
+            raise ConnectionError(
+                f"realsense:{self._serial} cannot be opened ({error}); is another program using it?"
+            ) from error
         self._sensor = sensor
 
     def _fix_exposure(self) -> None:

@@ -13,7 +13,8 @@ from agent.types import SOURCES, Batch, Scheduled, at_step
 HUMAN = "human"
 
 Sources = Mapping[str, tuple[Batch, jax.Array | None]]
-"""By name (`human` is the rows of the replay in which a human acted): the columns, and how many of their rows are filled, `()` int32, or for a rollout its place, `(2,)`, see
+"""By name (`human` draws from the rows of the replay in which a human acted): the columns, and how many of their rows are
+filled, `()` int32, or for a rollout its place, `(2,)`, see
 `agent.replay.rollout.newest`; or minibatches that the host has already drawn, `(steps, U, count, ...)`, and None."""
 
 

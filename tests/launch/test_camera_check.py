@@ -94,5 +94,5 @@ def test_what_is_written_wrongly_is_refused(segue, flags, word):
 
 def test_a_camera_that_gives_nothing_is_a_sentence(monkeypatch, tmp_path):
     monkeypatch.setattr("launch.camera_check.OPEN_S", 0.1)
-    with pytest.raises(ConnectionError, match="camera 'a': no frame in 0.1 s"):
+    with pytest.raises(ConnectionError, match=r"camera 'a': no frame in 0.1 s"):
         check_cameras({"a": f"file:{tmp_path / 'none.avi'}"}, 1.0)

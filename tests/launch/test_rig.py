@@ -49,7 +49,7 @@ def test_a_humans_steps_are_marked_and_what_they_discard_is_not_learned_from(
     assert (steps[7].success, steps[7].transition.terminated) == (True, True)
     assert (steps[13].discarded, steps[13].transition.terminated, steps[13].transition.truncated) == (True, False, True)
     kept = list(episodes(run / "journal"))
-    assert [len(each.transitions) for each in kept][0] == 8
+    assert len(kept[0].transitions) == 8
     assert len(list(episodes(run / "journal", tombstoned=True))) == len(kept) + 1
     assert list(shares[-1]) == ["offline", "online", "human"]
     ring, size = shares[-1]["human"]

@@ -118,7 +118,7 @@ def test_the_terminal_is_left_as_it_was(terminal):
 def test_a_keyboard_without_a_terminal_says_what_to_do(tmp_path):
     (tmp_path / "file").write_text("w")
     for path in (tmp_path / "file", tmp_path / "none"):
-        with pytest.raises(ConnectionError, match="is no terminal that can be read .*start the program in one"):
+        with pytest.raises(ConnectionError, match=r"is no terminal that can be read .*start the program in one"):
             Keyboard(str(path)).open()
 
 
@@ -186,7 +186,7 @@ def test_an_event_in_two_pieces_is_one_event(pad):
 
 
 def test_a_gamepad_that_is_not_there_says_what_to_do(tmp_path):
-    with pytest.raises(ConnectionError, match="js7 cannot be opened .*plug it in"):
+    with pytest.raises(ConnectionError, match=r"js7 cannot be opened .*plug it in"):
         Gamepad(str(tmp_path / "js7")).open()
 
 
@@ -263,7 +263,7 @@ def test_whatever_a_space_mouse_reports_its_axes_are_numbers(reports):
 
 def test_without_a_space_mouse_it_is_said_so():
     pytest.importorskip("hidraw", reason="hidapi is not installed")
-    with pytest.raises(ConnectionError, match="none is plugged in|cannot be opened"):
+    with pytest.raises(ConnectionError, match=r"none is plugged in|cannot be opened"):
         spacemouse.open_device("/dev/hidraw-none")
 
 
