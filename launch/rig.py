@@ -155,4 +155,4 @@ def _line(plain: Any, action_dim: int) -> tuple[np.ndarray | None, Verdict | Non
     found = None if action is None else np.array(action, np.float64)
     if found is not None and (found.shape != (action_dim,) or not np.isfinite(found).all()):
         raise ValueError(f"action {action} is not {action_dim} finite numbers")
-    return found, verdict
+    return found, None if verdict is None else VERDICTS[VERDICTS.index(verdict)]

@@ -118,7 +118,7 @@ def test_by_hand_the_human_is_asked_and_ctrl_c_in_mid_episode_leaves_a_data_set(
 
     def largest() -> float:
         each = next(episodes(folder / "journal"))
-        return max(float(np.abs(t.action).max()) for t in each.transitions)
+        return max(float(np.linalg.norm(t.action)) for t in each.transitions)
 
     def lengths() -> list[int]:
         return [len(each.transitions) for each in episodes(folder / "journal", tombstoned=True)]
