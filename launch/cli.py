@@ -136,6 +136,7 @@ app.command(cli_data.data, name="data", help=cli_data.SUMMARY)
 app.command(cli_encoder.encoder, name="encoder", help=cli_encoder.SUMMARY)
 app.command(cli_classifier.classifier, name="classifier", help=cli_classifier.SUMMARY)
 app.command(cli_camera.camera, name="camera", help=cli_camera.SUMMARY)
+app.command(cli_camera.hand, name="hand", help=cli_camera.HAND_SUMMARY)
 app.command(cli_record.record, name="record", help=cli_record.SUMMARY)
 
 

@@ -1,4 +1,4 @@
-"""`segue camera ...`: cameras, looked at before a run."""
+"""`segue camera ...` and `segue hand ...`: cameras and a human's device, looked at before a run."""
 
 import sys
 from pathlib import Path
@@ -9,12 +9,16 @@ from rich.live import Live
 from rich.table import Table
 
 from launch.camera_check import check_cameras
+from launch.hand_check import check_hand
 from launch.options import EXIT_FAILED, Json
+from launch.rig import own_terminal
 from launch.runs import console
 from launch.show import show
 from robot_env.camera_sources import parse_cameras
+from robot_env.human import help_of, parse_device
 
 SUMMARY = "Look at cameras before a run."
+HAND_SUMMARY = "Look at a human's device before a run."
 
 camera = tyro.extras.SubcommandApp()
 
@@ -45,8 +49,32 @@ def check_(
         sys.exit(EXIT_FAILED)
 
 
+hand = tyro.extras.SubcommandApp()
+
+
+@hand.command(name="check")
+def check_hand_(
+    device: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="DEVICE")],
+    seconds: float = 20.0,
+    terminal: Annotated[str | None, tyro.conf.arg(metavar="PATH")] = None,
+    json: Json = False,
+) -> None:
+    """Show what a SpaceMouse, a gamepad or the keyboard asks for, live: no arm moves.
+
+    Args:
+        device: spacemouse, gamepad or keyboard; NAME:PATH for one of several, NAME@180 where you face the arm.
+        seconds: How long to look.
+        terminal: Whose keys are read; by default the one that the command was given in.
+    """
+    choice, terminal = parse_device(device), terminal or own_terminal()
+    console.print(help_of(choice, terminal), markup=False, highlight=False)
+    with Live(console=console, transient=True) as live:
+        told = check_hand(choice, terminal, seconds, lambda row: live.update(_table({device: row})))
+    show(json, told)
+
+
 def _table(rows: dict[str, dict[str, Any]]) -> Table:
-    table = Table("camera", *next(iter(rows.values())))
+    table = Table("", *next(iter(rows.values())))
     for name, row in rows.items():
         table.add_row(name, *(str(value) for value in row.values()))
     return table

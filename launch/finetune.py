@@ -61,6 +61,8 @@ def finetune_stage(
         rig: what stands beside the arm.
     """
     rig.check(find_task(recipe.task))
+    if rig.by_hand:
+        console.print(rig.help, markup=False, highlight=False)
     if in_process and recipe.online.pace != "lockstep":
         raise ValueError("--in-process runs in lockstep; leave it out to run free")
     with open_training(recipe, folder, progress, resume) as training:

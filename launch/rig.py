@@ -6,7 +6,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, cast
 
 import numpy as np
 import tyro
@@ -14,7 +14,7 @@ import tyro
 from launch.tasks import AnyTask
 from robot_env.arm_with_cameras import check_cameras
 from robot_env.camera_sources import parse_cameras
-from robot_env.human import Human, open_human, parse_device
+from robot_env.human import Human, help_of, open_human, parse_device
 from robot_env.operator import VERDICTS, Verdict
 from robot_env.tasks import Task
 
@@ -41,6 +41,11 @@ class Rig:
     def by_hand(self) -> bool:
         """Whether a human acts, who needs time to pass as it does on an arm."""
         return self.intervene is not None and not self.intervene.startswith(SCRIPT)
+
+    @property
+    def help(self) -> str:
+        """What a human's keys and buttons do; empty where there is none. Raises `ValueError` where nothing stops the arm."""
+        return help_of(parse_device(self.intervene or ""), self.terminal or own_terminal()) if self.by_hand else ""
 
     @property
     def cameras(self) -> dict[str, str]:
@@ -155,4 +160,4 @@ def _line(plain: Any, action_dim: int) -> tuple[np.ndarray | None, Verdict | Non
     found = None if action is None else np.array(action, np.float64)
     if found is not None and (found.shape != (action_dim,) or not np.isfinite(found).all()):
         raise ValueError(f"action {action} is not {action_dim} finite numbers")
-    return found, None if verdict is None else VERDICTS[VERDICTS.index(verdict)]
+    return found, cast(Verdict | None, verdict)

@@ -65,14 +65,14 @@ class Gamepad:
     def wait(self, timeout_s: float) -> News:
         """See `Driver`."""
         if select.select([self._file], [], [], timeout_s)[0]:
-            data = os.read(self._file, 64 * EVENT.size)
+            data = os.read(self._file, EVENT.size - len(self._rest))
             if not data:
                 raise ConnectionResetError("it was unplugged")
-            data = self._rest + data
-            whole = len(data) - len(data) % EVENT.size
-            self._rest = data[whole:]
-            for _, value, kind, number in EVENT.iter_unpack(data[:whole]):
-                self._take(kind & ~INITIAL, number, value)
+            self._rest += data
+        if len(self._rest) == EVENT.size:  # one at a time: a button that is down and up again was pressed
+            _, value, kind, number = EVENT.unpack(self._rest)
+            self._rest = b""
+            self._take(kind & ~INITIAL, number, value)
         return self._axes, frozenset(self._held)
 
     def close(self) -> None:

@@ -24,7 +24,10 @@ class Driver(Protocol):
         ...
 
     def wait(self, timeout_s: float) -> News:
-        """What the device shows once it has news, or as it was after the time-out. Raises `OSError` where it is gone."""
+        """What the device shows once it has news, or as it was after the time-out. Raises `OSError` where it is gone.
+
+        No press is left out: a button that is down and up again was down in some news.
+        """
         ...
 
     def close(self) -> None:

@@ -4,6 +4,7 @@ import importlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from math import radians
+from typing import Any
 
 from robot_env.hand import Hand
 from robot_env.hand_thread import ThreadedDevice
@@ -67,6 +68,27 @@ def parse_device(text: str) -> DeviceChoice:
     return DeviceChoice(name, path, radians(angle))
 
 
+def modules_of(choice: DeviceChoice, terminal: str | None) -> dict[str, Any]:
+    """The modules of a device and, beside another one, of the keyboard of a terminal, by name; the device's own first.
+
+    Raises:
+        ValueError: none of them has a key that stops the arm.
+    """
+    names = dict.fromkeys([choice.name, *(["keyboard"] if terminal else [])])
+    modules = {name: importlib.import_module(DEVICES[name][0]) for name in names}
+    if not any(module.VERDICTS for module in modules.values()):
+        raise ValueError(
+            f"device {choice.name!r} has no key that stops the arm; start the program in a terminal, whose keyboard has one"
+        )
+    return modules
+
+
+def help_of(choice: DeviceChoice, terminal: str | None) -> str:
+    """What keys and buttons do, in lines. Raises `ValueError` as `modules_of` does."""
+    modules = modules_of(choice, terminal)
+    return "\n".join([modules[choice.name].HELP, *(m.VERDICT_HELP for m in modules.values() if m.VERDICTS)])
+
+
 def open_human(choice: DeviceChoice, gripper: bool, terminal: str | None) -> Human:
     """Opens a device, and beside it the keyboard of a terminal for verdicts.
 
@@ -78,13 +100,8 @@ def open_human(choice: DeviceChoice, gripper: bool, terminal: str | None) -> Hum
         ConnectionError: one of them cannot be opened.
         ValueError: a library is not installed, or nothing could stop the arm.
     """
-    path = choice.path or (terminal or "/dev/tty" if choice.name == "keyboard" else "")
-    wanted = {choice.name: path} | ({"keyboard": terminal} if terminal and choice.name != "keyboard" else {})
-    modules = {name: importlib.import_module(DEVICES[name][0]) for name in wanted}
-    if not any(module.VERDICTS for module in modules.values()):
-        raise ValueError(
-            f"device {choice.name!r} has no key that stops the arm; start the program in a terminal, whose keyboard has one"
-        )
+    modules = modules_of(choice, terminal)
+    paths = {"keyboard": terminal or "/dev/tty"} | ({choice.name: choice.path} if choice.path else {})
     opened: dict[str, ThreadedDevice] = {}
 
     def close() -> None:
@@ -93,13 +110,12 @@ def open_human(choice: DeviceChoice, gripper: bool, terminal: str | None) -> Hum
 
     try:
         for name, module in modules.items():
-            device = ThreadedDevice(name, getattr(module, DEVICES[name][1])(wanted[name]))
+            device = ThreadedDevice(name, getattr(module, DEVICES[name][1])(paths.get(name, "")))
             device.open()
             opened[name] = device
     except BaseException:
         close()
         raise
     operators = [ButtonOperator(opened[name].presses, m.VERDICTS) for name, m in modules.items() if m.VERDICTS]
-    words = [modules[choice.name].HELP, *(m.VERDICT_HELP for m in modules.values() if m.VERDICTS)]
     hand = Hand(opened[choice.name], modules[choice.name].MAPPING, gripper, choice.facing_rad)
-    return Human(hand, EitherOperator(operators), close, "\n".join(words))
+    return Human(hand, EitherOperator(operators), close, help_of(choice, terminal))

@@ -53,7 +53,7 @@ class OpenCVCamera:
         self,
         address: str,
         crop: Crop | None = None,
-        capture: Callable[[int | str], Any] = cv2.VideoCapture,
+        capture: Callable[..., Any] = cv2.VideoCapture,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._address, self._crop, self._open, self._clock = address, crop, capture, clock

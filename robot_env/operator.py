@@ -76,7 +76,7 @@ class EitherOperator:
             operator.begin()
 
     def verdict(self) -> Verdict | None:
-        said = [verdict for operator in self._operators if (verdict := operator.verdict()) is not None]
+        said: list[Verdict] = [each for operator in self._operators if (each := operator.verdict()) is not None]
         return "stop" if "stop" in said else said[0] if said else None
 
 

@@ -176,6 +176,19 @@ def test_a_gamepads_events_become_the_action(pad, events, action):
     assert found is None if action is None else np.allclose(found, action, atol=1e-4)
 
 
+def test_a_button_that_was_pressed_and_let_go_before_anybody_looked_was_pressed(pad, monkeypatch):
+    send, driver, _ = pad
+    for down in (1, 0, 1, 0):
+        send(down, BUTTON, 6)
+    monkeypatch.setattr(driver, "open", lambda: None)  # it is
+    device = ThreadedDevice("gamepad", driver)
+    device.open()
+    pressed: list[str] = []
+    assert eventually(lambda: pressed.extend(device.presses()) or len(pressed) == 2)
+    assert pressed == ["back", "back"]
+    device.close()
+
+
 def test_an_event_in_two_pieces_is_one_event(pad):
     _, driver, events = pad
     event = struct.pack("<IhBB", 7, 1, BUTTON, 0)
