@@ -15,7 +15,7 @@ from launch.rig import own_terminal
 from launch.runs import console
 from launch.show import show
 from robot_env.camera_sources import parse_cameras
-from robot_env.human import help_of, parse_device
+from robot_env.human import parse_device
 
 SUMMARY = "Look at cameras before a run."
 HAND_SUMMARY = "Look at a human's device before a run."
@@ -67,9 +67,12 @@ def check_hand_(
         terminal: Whose keys are read; by default the one that the command was given in.
     """
     choice, terminal = parse_device(device), terminal or own_terminal()
-    console.print(help_of(choice, terminal), markup=False, highlight=False)
     with Live(console=console, transient=True) as live:
-        told = check_hand(choice, terminal, seconds, lambda row: live.update(_table({device: row})))
+
+        def say(text: str) -> None:
+            console.print(text, markup=False, highlight=False)
+
+        told = check_hand(choice, terminal, seconds, lambda row: live.update(_table({device: row})), say)
     show(json, told)
 
 

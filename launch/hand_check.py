@@ -18,6 +18,7 @@ def check_hand(
     terminal: str | None,
     seconds: float,
     show: Callable[[dict[str, Any]], None] = lambda row: None,
+    say: Callable[[str], None] = lambda text: None,
     clock: Callable[[], float] = time.monotonic,
     sleep: Callable[[float], None] = time.sleep,
 ) -> dict[str, Any]:
@@ -26,6 +27,7 @@ def check_hand(
     Args:
         terminal: whose keys are read beside it.
         show: takes what it shows now, ten times a second.
+        say: tells the human what keys and buttons do.
 
     Returns:
         Of each axis of the room the smallest and the largest that was asked for; the buttons that were held, and what was said.
@@ -40,6 +42,7 @@ def check_hand(
     hand, operator = human.intervention, human.operator
     assert isinstance(hand, Hand)
     assert operator is not None
+    say(human.help)
     low, high, held, said = dict.fromkeys(AXES, 0.0), dict.fromkeys(AXES, 0.0), set(), []
     try:
         end_s = clock() + seconds

@@ -74,7 +74,7 @@ def modules_of(choice: DeviceChoice, terminal: str | None) -> dict[str, Any]:
     Raises:
         ValueError: none of them has a key that stops the arm.
     """
-    names = dict.fromkeys([choice.name, *(["keyboard"] if terminal else [])])
+    names = [choice.name, *(["keyboard"] if terminal and choice.name != "keyboard" else [])]
     modules = {name: importlib.import_module(DEVICES[name][0]) for name in names}
     if not any(module.VERDICTS for module in modules.values()):
         raise ValueError(

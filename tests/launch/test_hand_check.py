@@ -37,11 +37,16 @@ def test_the_axes_are_those_of_whoever_faces_the_arm(terminal):
     ours, path = terminal
     seen, now_s = [], [0.0]
 
-    def sleep(seconds: float) -> None:
-        now_s[0] += seconds if any(row["held"] for row in seen) else 0.0  # time passes once the key was seen
+    def show(row: dict) -> None:
+        if not seen:
+            os.write(ours, b"w")  # what was typed before the device was opened does not count
+        seen.append(row)
 
-    os.write(ours, b"w")
-    told = check_hand(parse_device("keyboard@180"), path, 0.25, seen.append, lambda: now_s[0], sleep)
+    def sleep(seconds: float) -> None:
+        threading.Event().wait(0.005)
+        now_s[0] += seconds if any(row["held"] for row in seen) else 0.001  # time passes once the key was seen
+
+    told = check_hand(parse_device("keyboard@180"), path, 3.0, show, clock=lambda: now_s[0], sleep=sleep)
     assert told["forward"] == [-0.5, 0.0]
     assert any(row["raw"] == {"forward": 0.5} for row in seen)
 
