@@ -21,6 +21,7 @@ class Vision:
     Attributes:
         trunk: the image network: ARCHITECTURE@SEED for random weights, or the file that `segue encoder import` made.
         train_trunk: fine-tune it with the rest; otherwise it is frozen, and each frame goes through it once, on arrival.
+        mixtures: of a frozen trunk's channels, random ones to keep in their stead, for speed and memory; 0 keeps them all.
         pooling: spatial `embeddings`, learned weights for each channel (SERL), or the spatial `softmax`, where each channel is.
         blocks: learned embeddings of each channel.
         bottleneck: what is left of a camera's picture: a dense layer, a layer norm, a tanh.
@@ -30,6 +31,7 @@ class Vision:
 
     trunk: str = "resnet10@0"
     train_trunk: bool = False
+    mixtures: int = 0
     pooling: Literal["embeddings", "softmax"] = "embeddings"
     blocks: int = 8
     bottleneck: int = 64
@@ -44,6 +46,8 @@ class Vision:
                 raise ValueError(f"vision: {name} is {getattr(self, name)}; give at least 1")
         if not 0 <= self.views <= MOST_VIEWS:
             raise ValueError(f"vision: views is {self.views}; give 0 to {MOST_VIEWS}")
+        if self.mixtures and self.train_trunk:
+            raise ValueError("vision: mixtures are of a frozen trunk's channels; leave them out")
         if self.views and self.train_trunk:
             raise ValueError(
                 "vision: views are of a frozen trunk; leave them out, pictures are shifted anew in each batch"
@@ -92,9 +96,8 @@ class Encoder(nn.Module):
         parts = [obs[name] for name in sorted(obs) if name not in self.cameras]
         maps = {name: obs[name] for name in self.cameras}
         if self.architecture:
-            weights = self.param(
-                "trunk", lambda _: init_params(self.architecture, 0)
-            )  # a run puts its own in their place
+            # A run puts its own in their place.
+            weights = self.param("trunk", lambda _: init_params(self.architecture, 0))
             # All cameras go through it together.
             through = features(self.architecture, weights, jnp.concatenate(list(maps.values())))
             maps = dict(zip(maps, jnp.split(through, len(maps)), strict=True))

@@ -29,11 +29,20 @@ class Trunk:
         architecture: its name, see `encoders.resnet.ARCHITECTURES`.
         params: its weights.
         source: where they are from, in words.
+        mixtures: of its channels, random and orthonormal, so many are kept; 0 keeps the channels themselves.
     """
 
     architecture: str
     params: Mapping[str, Any] = field(repr=False)
     source: str
+    mixtures: int = 0
+
+    def __post_init__(self) -> None:
+        channels = find_architecture(self.architecture).channels
+        if not 0 <= self.mixtures <= channels:
+            raise ValueError(
+                f"trunk: {self.mixtures} mixtures of {self.architecture}'s {channels} channels; give at most so many, or 0"
+            )
 
     @cached_property
     def fingerprint(self) -> str:
@@ -46,7 +55,7 @@ class Trunk:
     @property
     def name(self) -> str:
         """For messages and files."""
-        return f"{self.architecture}-{self.fingerprint}"
+        return f"{self.architecture}-{self.fingerprint}" + (f"-{self.mixtures}" if self.mixtures else "")
 
     def feature_shape(self, frame_shape: tuple[int, ...]) -> tuple[int, int, int]:
         """Of a frame `(H, W, 3)`. Raises `ValueError` where it is too small."""
@@ -55,7 +64,8 @@ class Trunk:
             raise ValueError(
                 f"frame: its shape is {frame_shape}; give height, width of at least {STRIDE}, and 3 channels"
             )
-        return -(-height // STRIDE), -(-width // STRIDE), find_architecture(self.architecture).channels
+        channels = self.mixtures or find_architecture(self.architecture).channels
+        return -(-height // STRIDE), -(-width // STRIDE), channels
 
     def encode(self, frames: np.ndarray) -> np.ndarray:
         """Features `(N, h, w, C)` float16 of frames `(N, H, W, 3)` uint8; a few at once, so that memory stays bounded."""
@@ -66,12 +76,14 @@ class Trunk:
             part = frames[start : start + AT_ONCE]
             size = min(AT_ONCE, 1 << (len(part) - 1).bit_length())  # few programs are compiled
             padded = np.concatenate([part, np.zeros((size - len(part), *part.shape[1:]), np.uint8)])
-            found[start : start + len(part)] = np.asarray(_encode(self.architecture, self.weights, padded))[: len(part)]
+            found[start : start + len(part)] = np.asarray(
+                _encode(self.architecture, self.mixtures, self.weights, padded)
+            )[: len(part)]
         return found
 
     def apply(self, weights: Any, frames: jax.Array) -> jax.Array:
         """The same of frames `(B, H, W, 3)` on the device, with `weights` in hand; to be part of a larger program."""
-        return _half(features(self.architecture, weights, frames))
+        return _kept(self.architecture, self.mixtures, weights, frames)
 
     @cached_property
     def weights(self) -> Any:
@@ -86,14 +98,16 @@ def features(architecture: str, params: Any, frames: jax.Array) -> jax.Array:
     return ResNet(find_architecture(architecture)).apply({"params": params}, x)  # type: ignore[return-value]
 
 
-@jax.jit(static_argnums=0)
-def _encode(architecture: str, params: Any, frames: jax.Array) -> jax.Array:
-    return _half(features(architecture, params, frames))
+def _kept(architecture: str, mixtures: int, params: Any, frames: jax.Array) -> jax.Array:
+    """What is kept of frames `(B, H, W, 3)`, as float16; large numbers as the largest there are."""
+    x, most = features(architecture, params, frames), float(jnp.finfo(jnp.float16).max)
+    if mixtures:
+        # Orthonormal columns keep distances well (Johnson and Lindenstrauss 1984).
+        x = x @ np.linalg.qr(np.random.default_rng(0).standard_normal((x.shape[-1], mixtures)))[0].astype(np.float32)
+    return jnp.clip(x, -most, most).astype(jnp.float16)
 
 
-def _half(x: jax.Array) -> jax.Array:
-    """As float16, large numbers as the largest there is."""
-    return jnp.minimum(x, float(jnp.finfo(jnp.float16).max)).astype(jnp.float16)
+_encode = jax.jit(_kept, static_argnums=(0, 1))
 
 
 def random_trunk(architecture: str, seed: int = 0) -> Trunk:

@@ -35,12 +35,12 @@ def obs_shapes_of(task: AnyTask) -> dict[str, tuple[int, ...]]:
 def sight_of(task: AnyTask, vision: Vision) -> Sight | None:
     """What a run sees with; None where its task has no cameras. Raises `ValueError` where the trunk cannot be had."""
     cameras = cameras_of(task)
-    return Sight(vision, cameras, _trunk(vision.trunk)) if cameras else None
+    return Sight(vision, cameras, _trunk(vision.trunk, vision.mixtures)) if cameras else None
 
 
 @cache
-def _trunk(text: str) -> Trunk:
-    return trunk_from(text)
+def _trunk(text: str, mixtures: int) -> Trunk:
+    return replace(trunk_from(text), mixtures=mixtures)
 
 
 def statistics_of(task: AnyTask, vision: Vision) -> dict[str, tuple[int, ...]]:

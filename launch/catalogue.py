@@ -16,9 +16,8 @@ from sim.d4rl import D4RLTask
 
 # Bridges are asked what they need with an online method that has all that a bridge may change.
 PROBE = "calql"
-ROLLOUT = (
-    Online().batch_size
-)  # environment steps that an on-policy method is asked with: the fewest that hold a minibatch
+# Environment steps that an on-policy method is asked with: the fewest that hold a minibatch.
+ROLLOUT = Online().batch_size
 
 
 def methods() -> dict[str, list[dict[str, Any]]]:

@@ -304,7 +304,8 @@ def tasks(json: Json = False) -> None:
 
 def main() -> None:
     """The program. A user's mistake ends in one sentence on standard error and exit code 2."""
-    signal.signal(signal.SIGTERM, signal.getsignal(signal.SIGINT))  # arms are closed and files finished either way
+    # Arms are closed and files finished either way; what a shell runs in the background ignores Ctrl-C, but must end at this.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         app.cli(prog="segue", description="Fine-tune robot policies from offline data to online RL without the drop.")
     except KeyboardInterrupt:

@@ -29,10 +29,8 @@ BRIDGES = {  # colour and marker: a bridge looks the same in every comparison, a
     "expansion": ("#6fb6e0", "h"),
     "clone": ("#1c2430", "*"),
 }
-OTHERS = (
-    ("#9db800", "d"),
-    ("#e2564f", "8"),
-)  # for bridges not named above, in the order of their names
+# For bridges not named above, in the order of their names.
+OTHERS = (("#9db800", "d"), ("#e2564f", "8"))
 ACROSS = 3  # panels beside one another
 MARKED = 30  # evaluations of a line; with more, markers would hide it
 

@@ -80,13 +80,14 @@ PRESETS = {"quick": QUICK, "full": FULL}
 CONSECUTIVE = 2  # steps in a row that a classifier has to see success for
 SIGHT = "_image"  # ends the name of a task's variant with cameras
 
-# By sight. An update through features of two cameras costs many times one of states: fewer of them, of half the size.
+# By sight. An update through features costs several times one of states: fewer of them, and faster ones; the encoder is only as
+# good as what the critic has learned by then.
 QUICK_IMAGE = replace(
     QUICK,
     task=QUICK.task + SIGHT,
-    learning=replace(QUICK.learning, vision=Vision(pooling="softmax")),
-    collect=replace(QUICK.collect, transitions=2_500),
-    offline=replace(QUICK.offline, updates=2_000),
+    learning=replace(QUICK.learning, actor_lr=3e-4, critic_lr=1e-3, vision=Vision(mixtures=64)),
+    collect=replace(QUICK.collect, transitions=4_000),
+    offline=replace(QUICK.offline, updates=4_000),
     online=replace(QUICK.online, env_steps=1_500, utd=2, batch_size=128),
 )
 IMAGE_PRESETS = {"quick": QUICK_IMAGE, "full": replace(FULL, task=FULL.task + SIGHT)}

@@ -72,9 +72,8 @@ class ThreadedCamera:
         while not self._closed.is_set():
             try:
                 frame = self._source.read()
-                newest: Frame | Exception = replace(
-                    frame, picture=frame.picture.copy()
-                )  # the driver may reuse its buffer
+                # The driver may reuse its buffer.
+                newest: Frame | Exception = replace(frame, picture=frame.picture.copy())
             except Exception as error:  # whatever a driver raises is the reader's to know
                 newest = error
             with self._changed:

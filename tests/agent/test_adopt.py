@@ -82,9 +82,8 @@ def test_moments_are_kept_only_for_an_equal_optimiser(trained):
     assert not any(leaf.any() for leaf in jax.tree.leaves(state.opt["critic"][0].mu))
     assert_same(state.opt["actor"], trained.opt["actor"])
     assert_same(state.params, trained.params)
-    again = adopt(
-        NETS, replace(SAC, optimizer={"critic": Adam(3e-4)}), trained, CALQL
-    )  # the same numbers, another object
+    same_numbers = replace(SAC, optimizer={"critic": Adam(3e-4)})  # in another object
+    again = adopt(NETS, same_numbers, trained, CALQL)
     assert_same(again.opt["critic"], trained.opt["critic"])
 
 

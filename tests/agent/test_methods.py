@@ -45,9 +45,8 @@ def test_one_update_moves_the_method_s_groups_and_nothing_else(name):
     if method.rollout is not None:
         rows = method.rollout(View(NETS, EVERYTHING, method.coef), rows)
     rows = stacked([rows])
-    first = adopt(NETS, method, EVERYTHING, None).replace(
-        params=EVERYTHING.params
-    )  # with groups that are none of its own
+    # With groups that are none of its own.
+    first = adopt(NETS, method, EVERYTHING, None).replace(params=EVERYTHING.params)
     step = jax.jit(lambda state: update(NETS, method, state, rows, method.coef), compiler_options=QUICK)
     second, _ = step(first)
     third, metrics = step(second)  # by now a loss that is due on every second minibatch has run

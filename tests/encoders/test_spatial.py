@@ -54,6 +54,7 @@ def test_the_encoder_puts_vectors_first_and_squeezes_each_camera(pooling):
         ({"blocks": 0}, "blocks is 0"),
         ({"views": 9}, "views is 9; give 0 to 8"),
         ({"views": 1, "train_trunk": True}, "views are of a frozen trunk"),
+        ({"mixtures": 64, "train_trunk": True}, "mixtures are of a frozen trunk"),
         ({"memory_mb": 0}, "memory_mb is 0"),
     ],
 )

@@ -165,3 +165,25 @@ def test_a_damaged_file_is_refused_or_is_a_trunk(draws, tmp_path_factory):
     except ValueError as error:
         assert str(error).startswith(f"trunk {path}")  # noqa: PT017 - any of many refusals
         assert "\n" not in str(error)  # noqa: PT017
+
+
+def test_mixtures_keep_distances_and_say_so_in_the_name():
+    frames = np.random.default_rng(0).integers(0, 256, (6, 32, 32, 3), np.uint8)
+    every, mixed = (replace(trunk(), mixtures=n) for n in (0, 128))
+    assert mixed.feature_shape((32, 32, 3)) == (1, 1, 128)
+    assert mixed.name == f"{every.name}-128"
+    far, near = (x.encode(frames).astype(np.float32).reshape(6, -1) for x in (every, mixed))
+    pairs = np.triu_indices(6, 1)
+    ratio = np.linalg.norm(near[pairs[0]] - near[pairs[1]], axis=1) / np.linalg.norm(
+        far[pairs[0]] - far[pairs[1]], axis=1
+    )
+    np.testing.assert_allclose(ratio, np.sqrt(128 / 512), rtol=0.25)  # as of random directions
+    assert (near < 0).any()  # a mixture has both signs
+
+
+@pytest.mark.parametrize("mixtures", [-1, 513])
+def test_more_mixtures_than_channels_are_refused(mixtures):
+    with pytest.raises(
+        ValueError, match=rf"{mixtures} mixtures of resnet10's 512 channels; give at most so many, or 0"
+    ):
+        replace(trunk(), mixtures=mixtures)

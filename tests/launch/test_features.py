@@ -9,7 +9,9 @@ from agent.replay.dataset import Dataset
 from agent.replay.frames import FRAME
 from agent.replay.journal_check import verify
 from agent.replay.journal_write import write_journal
+from encoders.classifier_training import Fit
 from encoders.spatial import Vision
+from launch import classifier_stages
 from launch.build import sight_of
 from launch.classifier_data import Labelled, save_labelled
 from launch.classifier_stages import train_stage
@@ -114,7 +116,8 @@ def test_relabelling_makes_features_of_another_encoder(segue, journal, tmp_path)
     assert not (tmp_path / "other").exists()
 
 
-def test_relabelling_with_a_classifier_gives_its_rewards(segue, tmp_path):
+def test_relabelling_with_a_classifier_gives_its_rewards(segue, tmp_path, monkeypatch):
+    monkeypatch.setattr(classifier_stages, "FIT", Fit(updates=40, batch_size=16, learning_rate=1e-2, every=10))
     labelled = Labelled(
         NAME,
         "dark and bright",

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
+import jax
 import numpy as np
 import pytest
 
@@ -33,12 +34,8 @@ from tests.launch.test_training import (
 )
 
 R = 50  # steps of a rollout: no multiple of an episode's 13
-WARM_UP, STEPS, PASSES, EACH = (
-    30,
-    240,
-    2,
-    3,
-)  # four rollouts, of two passes of three minibatches, and ten steps that are left
+# Four rollouts, of two passes of three minibatches, and ten steps that are left.
+WARM_UP, STEPS, PASSES, EACH = 30, 240, 2, 3
 
 
 @pytest.fixture
@@ -58,7 +55,7 @@ def learned(monkeypatch: pytest.MonkeyPatch) -> dict[int, list[tuple[int, int]]]
             columns, place = sources["online"]
             rows = int(place[1])
             assert steps == phase.minibatches_of(rows)
-            places = np.asarray(newest(columns, place, rows).obs["state"])[:, :2] * SCALE
+            places = np.asarray(newest(columns, place, rows, jax.random.key(0)).obs["state"])[:, :2] * SCALE
             found[int(start)] = [(int(session), int(sequence)) for sequence, session in places]
             return state, {}
 

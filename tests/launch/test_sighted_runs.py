@@ -8,16 +8,19 @@ from launch.policies import load_policy
 from launch.runs import read_lines
 
 TASK = "peg_insertion_image"
-SMALL = (
-    *(
-        "--learning.networks.actor-hidden",
-        "8",
-        "--learning.networks.critic-hidden",
-        "8",
-        "--learning.networks.critics",
-        "2",
-    ),
-    *("--learning.vision.pooling", "softmax", "--learning.vision.bottleneck", "4"),
+
+
+def flags(line: str) -> list[str]:
+    return line.split()
+
+
+SMALL = flags(
+    "--learning.networks.actor-hidden 8 --learning.networks.critic-hidden 8 --learning.networks.critics 2"
+    " --learning.vision.pooling softmax --learning.vision.bottleneck 4"
+)
+ONLINE = flags(
+    "--online.method td3 --online.bridge direct --online.block 20 --online.env-steps 40 --online.batch-size 4 --online.utd 1"
+    " --evaluation.trials 1 --evaluation.every-env-steps 40 --in-process"
 )
 
 
@@ -29,35 +32,7 @@ def test_the_whole_line_by_sight(segue, tmp_path):
         *("--offline.method", "td3bc", "--offline.updates", "3", "--offline.batch-size", "4"),
     )
     assert code == 0, err
-    code, _, err = segue(
-        *(
-            "finetune",
-            "--task",
-            TASK,
-            "--checkpoint",
-            pre,
-            "--out",
-            fine,
-            *SMALL,
-            "--online.method",
-            "td3",
-            "--online.block",
-            "20",
-        ),
-        *(
-            "--online.block",
-            "20",
-            "--online.env-steps",
-            "40",
-            "--online.bridge",
-            "direct",
-            "--online.batch-size",
-            "4",
-            "--online.utd",
-            "1",
-        ),
-        *("--evaluation.trials", "1", "--evaluation.every-env-steps", "40", "--in-process"),
-    )
+    code, _, err = segue("finetune", "--task", TASK, "--checkpoint", pre, "--out", fine, *SMALL, *ONLINE)
     assert code == 0, err
     first, last = load_policy(pre)[0], load_policy(fine)[0]
     assert set(last.params) == {"actor", "encoder"}

@@ -258,9 +258,8 @@ adversarial = st.one_of(
     st.lists(number, min_size=6, max_size=6),
     st.lists(st.sampled_from([-1.0, 0.0, 1.0, 1e30, -1e30]), min_size=6, max_size=6),
 )
-misplaced = st.tuples(
-    *[st.sampled_from([0.0, 0.01, 0.03, -0.03])] * 3, *[st.sampled_from([0.0, 0.1, -0.1, 0.3])] * 3
-)  # where the arm is pushed to between two steps, on top of where it is
+# Where the arm is pushed to between two steps, on top of where it is.
+misplaced = st.tuples(*[st.sampled_from([0.0, 0.01, 0.03, -0.03])] * 3, *[st.sampled_from([0.0, 0.1, -0.1, 0.3])] * 3)
 
 
 @settings(max_examples=60, deadline=None)

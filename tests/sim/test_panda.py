@@ -42,9 +42,8 @@ def test_compiled_masses_and_inertias_are_the_published_ones(model):
         axes = Rotation.from_quat(body.iquat, scalar_first=True).as_matrix()
         tensor = axes @ np.diag(body.inertia) @ axes.T
         xx, yy, zz, xy, xz, yz = inertia
-        assert tensor == pytest.approx(
-            np.array([[xx, xy, xz], [xy, yy, yz], [xz, yz, zz]]), abs=1e-6
-        )  # the compiler rounds
+        published = np.array([[xx, xy, xz], [xy, yy, yz], [xz, yz, zz]])
+        assert tensor == pytest.approx(published, abs=1e-6)  # the compiler rounds
     assert sum(m for m, _, _ in panda.LINKS[1:]) == pytest.approx(16.06, abs=0.01)
 
 
