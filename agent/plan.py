@@ -6,7 +6,7 @@ from dataclasses import replace
 from typing import Literal
 
 from agent.policy import MODE, SAMPLE, exploration
-from agent.replay.mixture import counts
+from agent.replay.mixture import HUMAN, counts
 from agent.types import Behavior, Method, Phase, at_step
 
 
@@ -70,6 +70,36 @@ def prepared(phases: Sequence[Phase]) -> tuple[Phase, ...]:
     return tuple(found)
 
 
+def with_human_share(phases: Sequence[Phase], share: float) -> tuple[Phase, ...]:
+    """The phases with so much of each batch from what humans did online (HIL-SERL's second buffer); the replay gives it up.
+
+    Raises:
+        ValueError: a phase has no room for it, or draws in another way.
+    """
+    if not 0 <= share < 1:
+        raise ValueError(f"human share {share}: give a number from 0, below 1")
+    return tuple(_with_human_share(phase, share) for phase in phases) if share else tuple(phases)
+
+
+def _with_human_share(phase: Phase, share: float) -> Phase:
+    room = float(at_step(phase.shares, 0).get("online", 0.0))
+    if phase.method is None or not phase.env_steps or not room:
+        return phase
+    reasons = {
+        "its shares change with the step": any(map(callable, phase.shares.values())),
+        "it draws by priority": phase.replay == "balanced",
+        "it learns on-policy": phase.method.rollout is not None,
+        f"the whole replay has {room:g} of it": share >= room,
+    }
+    found = next((reason for reason, holds in reasons.items() if holds), None)
+    if found is not None:
+        raise ValueError(
+            f"phase {phase.name!r}: {share:g} of each batch is to be what humans did, but {found}; choose a smaller share, or "
+            "another bridge or method"
+        )
+    return replace(phase, shares={**phase.shares, "online": room - share, HUMAN: share})
+
+
 def _groups(method: Method | None) -> tuple[str, ...]:
     return () if method is None else (*method.updated, *method.frozen)
 
@@ -92,8 +122,8 @@ def check_phase(phase: Phase, collected: bool = False) -> None:
     if phase.method.rollout is not None:
         check_on_policy(phase)
     for source in phase.shares:
-        if source not in ("offline", "online"):
-            raise ValueError(f"{where}: its shares name {source!r}; the sources are offline and online")
+        if source not in ("offline", "online", HUMAN):
+            raise ValueError(f"{where}: its shares name {source!r}; the sources are offline, online and human")
     for step in (0, phase.env_steps // 2, phase.env_steps):
         shares = {source: float(share) for source, share in at_step(phase.shares, step).items()}
         if not abs(sum(shares.values()) - 1.0) <= 1e-6 or min(shares.values()) < 0:

@@ -371,8 +371,8 @@ class Phase:
         utd: minibatches per environment step; with a rollout, passes over it.
         batch_size: transitions in a minibatch.
         collect: the behaviour that acts, or None where nothing acts.
-        shares: fraction of each batch by replay source (`offline`, `online`), constants or functions of the phase's
-            environment step; they add up to 1.
+        shares: fraction of each batch by source, constants or functions of the phase's environment step, which add up to 1:
+            `offline` is the data set, `online` the replay, `human` what of the replay a human did.
         replay: `uniform` draws evenly within each source; `balanced` by priority from both as one, whatever their shares.
         coef: overrides of `Method.coef`: a number, or a function of the phase's environment step.
         acting: numbers that the behaviour reads, by name, likewise.

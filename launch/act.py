@@ -1,6 +1,7 @@
 """The actor's process: acts for a learner that is elsewhere, and goes on while it is away."""
 
-from contextlib import closing
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,12 +14,15 @@ from launch.keys import Keys
 from launch.link import Link
 from launch.recipe_files import structure
 from launch.recipes import FinetuneRecipe
+from launch.rig import Rig
 from launch.sockets import ActorSockets
 from launch.spool import Full, Spool
-from launch.tasks import find_task
+from launch.tasks import Environment, find_task
 from launch.wire import params_specs
+from robot_env.tasks import Task
 
 PAUSE_S = 0.05  # between two looks while the learner catches up
+NO_RIG = Rig()
 
 
 @dataclass(frozen=True)
@@ -47,7 +51,9 @@ class Acting:
                 raise ValueError(f"actor: {name} is {getattr(self, name)}; give at least {low}")
 
 
-def act(address: Address, keys: Keys | None, folder: Path, acting: Acting, peer: str | None = None) -> dict[str, Any]:
+def act(
+    address: Address, keys: Keys | None, folder: Path, acting: Acting, peer: str | None = None, rig: Rig = NO_RIG
+) -> dict[str, Any]:
     """Joins a learner, acts until its run is finished, and returns what was done.
 
     Raises:
@@ -62,17 +68,37 @@ def act(address: Address, keys: Keys | None, folder: Path, acting: Acting, peer:
             session = new_session()
             recipe = structure(link.join(session), FinetuneRecipe)
             task = find_task(recipe.task)
-            env = make_judged_env(task, recipe.arm, recipe.reward, recipe.learning.vision, acting.realtime)
-            try:
+            with equipped_env(recipe, acting.realtime, rig) as env:
                 nets, phases = networks_of(task, recipe.learning), fine_tuning_phases(recipe.online)
                 statistics = statistics_of(task, recipe.learning.vision)
                 link.begin(journal_info(task, "").layout, params_specs(nets, phases, statistics))
                 performer = make_performer(recipe, nets, phases, env, link.tell, acting.actor_id, session)
                 (run_free if recipe.online.pace == "free" else run_lockstep)(link, performer)
                 link.flush()
-            finally:
-                env.close()
         return summary(performer, spool)
+
+
+@contextmanager
+def equipped_env(recipe: FinetuneRecipe, realtime: bool, rig: Rig) -> Iterator[Environment]:
+    """The environment of a run with what stands beside its arm; closed at the end, with the human's devices.
+
+    Raises:
+        ValueError: the task has no use for what is there.
+        ConnectionError: a device cannot be opened.
+    """
+    task = find_task(recipe.task)
+    rig.check(task)
+    human = rig.human(task) if isinstance(task, Task) else None
+    try:
+        # A human needs time to pass as it does on an arm.
+        env = make_judged_env(
+            task, recipe.arm, recipe.reward, recipe.learning.vision, realtime or rig.by_hand, rig.cameras, human
+        )
+        with closing(env):
+            yield env
+    finally:
+        if human is not None:
+            human.close()
 
 
 def run_lockstep(link: Link, performer: Performer) -> None:

@@ -98,7 +98,7 @@ class Actor:
         if over and "fault" in info and self._operator is not None:
             self.env.acknowledge(self._operator)
         control = {name: info[name] for name in CONTROL if name in info}
-        return Step(transition, first, bool(info["succeed"]), info.get("fault"), control)
+        return Step(transition, first, bool(info["succeed"]), info.get("fault"), control, info.get("discarded", False))
 
     def _reset(self) -> Mapping[str, np.ndarray]:
         """Begins an episode; a fault on the way is acknowledged where the operator is the program, and tried once more."""

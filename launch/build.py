@@ -1,6 +1,7 @@
 """From recipes to what `agent` works with: networks, phases and plans."""
 
 import math
+from collections.abc import Callable
 from dataclasses import fields, replace
 from functools import cache
 from typing import Any
@@ -13,7 +14,7 @@ from agent.bridges.parts import linear
 from agent.heads import Networks
 from agent.methods import find_method
 from agent.optim import Adam
-from agent.plan import check_phase, plan, prepared
+from agent.plan import check_phase, plan, prepared, with_human_share
 from agent.policy import exploration
 from agent.replay.entry import Layout
 from agent.replay.journal import JournalInfo
@@ -141,7 +142,12 @@ def online_plan(online: Online, offline: Phase | None = None) -> tuple[Phase, ..
         before_updates=online.before_updates,
         rollout=0 if method.rollout is None else online.block,
     )
-    return plan(offline or pretrained(online), bridge_of(online), phase)
+    return plan(offline or pretrained(online), with_human(bridge_of(online), online.human_share), phase)
+
+
+def with_human(bridge: Any, share: float) -> Callable[[Phase, Phase], tuple[Phase, ...]]:
+    """The bridge, whose online phases draw a share of each batch from what humans did. Raises `ValueError` as they are made."""
+    return lambda offline, online: with_human_share(bridge(offline, online), share)
 
 
 def bridge_of(online: Online) -> Any:

@@ -13,16 +13,15 @@ from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
 
-import cv2
 import numpy as np
 
 from launch.classifier_data import Labelled
-from robot_env.observation import IMAGE_SHAPE
+from robot_env.camera_sources import parse_cameras, parse_source
+from robot_env.opencv_camera import FileFrames
 from robot_env.tasks import Task
 
 LABELS = {"1": True, "success": True, "0": False, "failure": False}
 KEYS = "s: success from now on, f: failure, space: record nothing, n: a new episode, q: done"
-DEFAULT_FPS = 30.0  # of a source that does not say
 
 
 @dataclass(frozen=True)
@@ -73,48 +72,39 @@ def _span(row: Mapping[str, str | None], number: int) -> Span:
     return Span(start, end, label, episode)
 
 
-def parse_cameras(texts: Sequence[str], task: Task) -> dict[str, str]:
+def task_cameras(texts: Sequence[str], task: Task) -> dict[str, str]:
     """Sources by the task's cameras, in its order, of `NAME=SOURCE`. Raises `ValueError` where they are not exactly these."""
-    given = dict(text.split("=", 1) for text in texts if "=" in text)
-    if len(given) < len(texts) or set(given) != set(task.cameras):
+    given = parse_cameras(texts)
+    if set(given) != set(task.cameras):
         wanted = " ".join(f"{name}=SOURCE" for name in task.cameras)
         raise ValueError(
             f"--camera {' '.join(texts)}: task {task.name!r} has the cameras {', '.join(task.cameras) or 'none'}; "
-            f"give --camera {wanted}, each a device's number or a video file"
+            f"give --camera {wanted}, such as {task.cameras[0] if task.cameras else 'wrist_1'}=file:clip.mp4"
         )
     return {name: given[name] for name in task.cameras}
 
 
 class Source:
-    """A camera or a video file, at most so many frames per second of it."""
+    """A camera, or the frames of a file one after another, at most so many per second of it.
+
+    Raises:
+        ConnectionError: it cannot be opened.
+        ValueError: it is written wrongly, or its library is not installed.
+    """
 
     def __init__(self, text: str, hz: float) -> None:
-        device = text.isdigit()
-        self._text, self._capture = text, cv2.VideoCapture(int(text) if device else text)
-        if not self._capture.isOpened():
-            raise ValueError(f"--camera {text}: it cannot be opened; give a device's number or a video file")
-        fps = self._capture.get(cv2.CAP_PROP_FPS) or DEFAULT_FPS
+        source = parse_source(text)
+        if source.scheme == "file":
+            frames = FileFrames(source.address, source.crop)
+            self._next, self.close, fps = frames.next, frames.close, frames.fps
+        else:
+            driver = source.opener()()
+            self._next, self.close, fps = lambda: driver.read().picture, driver.close, driver.fps
         self.stride = max(1, round(fps / hz))
 
     def read(self) -> np.ndarray | None:
-        """The next frame, its middle square as `IMAGE_SHAPE` uint8 RGB; None after the last."""
-        there, frame = self._capture.read()
-        return squared(frame) if there else None
-
-    def close(self) -> None:
-        """Gives it back."""
-        self._capture.release()
-
-
-def squared(frame: np.ndarray) -> np.ndarray:
-    """The middle square of a BGR frame as `IMAGE_SHAPE` uint8 RGB."""
-    height, width = frame.shape[:2]
-    side = min(height, width)
-    top, left = (height - side) // 2, (width - side) // 2
-    middle = frame[top : top + side, left : left + side]
-    size = (IMAGE_SHAPE[1], IMAGE_SHAPE[0])
-    small = middle if side == size[0] else cv2.resize(middle, size, interpolation=cv2.INTER_AREA)
-    return np.ascontiguousarray(small[..., ::-1])
+        """The next picture, `IMAGE_SHAPE` uint8 RGB; None after a file's last."""
+        return self._next()
 
 
 def record_cameras(

@@ -11,7 +11,7 @@ import tyro
 from rich.table import Table
 
 from agent.replay.dataset import Dataset
-from launch import catalogue, cli_classifier, cli_data, cli_encoder, cli_measure, cli_remote
+from launch import catalogue, cli_camera, cli_classifier, cli_data, cli_encoder, cli_measure, cli_record, cli_remote
 from launch.build import learning_with
 from launch.curves import draw, rows
 from launch.evaluate import MODES
@@ -42,10 +42,13 @@ from launch.recipes import CollectRecipe, CompareRecipe, FinetuneRecipe, Pretrai
 from launch.rehearse import IMAGE_PRESETS, PRESETS
 from launch.rehearse import rehearse as run_rehearsal
 from launch.report import write_report
+from launch.rig import Rig
 from launch.runs import console, progress_bar, read_lines, results
 from launch.seeds import finetune_seeds, pretrain_seeds
 from launch.show import show
 from launch.stages import collect_stage, evaluate_stage, pretrain_stage
+
+RIG = Rig()
 
 app = tyro.extras.SubcommandApp()
 
@@ -93,14 +96,21 @@ def finetune(
     resume: Resume = False,
     in_process: InProcess = False,
     realtime: Realtime = False,
+    rig: Annotated[Rig, Flat] = RIG,
     json: Json = False,
 ) -> None:
     """Fine-tune online: a bridge from a pre-trained run, or a baseline that starts from nothing."""
-    _finetune(with_bridge_settings(recipe), out, resume, json, in_process, realtime)
+    _finetune(with_bridge_settings(recipe), out, resume, json, in_process, realtime, rig)
 
 
 def _finetune(
-    recipe: FinetuneRecipe, out: Path, resume: bool, json: bool, in_process: bool = False, realtime: bool = False
+    recipe: FinetuneRecipe,
+    out: Path,
+    resume: bool,
+    json: bool,
+    in_process: bool = False,
+    realtime: bool = False,
+    rig: Rig = RIG,
 ) -> None:
     with progress_bar() as progress:
         if recipe.seeds > 1:
@@ -108,9 +118,13 @@ def _finetune(
                 raise ValueError("--in-process: several seeds are always trained in one process; leave it out")
             if realtime:
                 raise ValueError("--realtime: the twins of several seeds go as fast as they can; leave it out")
+            if rig != RIG:
+                raise ValueError(
+                    "--camera, --intervene: several seeds are trained in twins of their own; leave them out"
+                )
             show_seeds(out, finetune_seeds(recipe, out, progress, resume), json)
             return
-        finetune_stage(recipe, out, progress, resume, in_process, realtime)
+        finetune_stage(recipe, out, progress, resume, in_process, realtime, rig)
     show_curve(out, json)
 
 
@@ -121,6 +135,9 @@ for _command in (cli_measure.compare, cli_measure.bench, cli_measure.connect, cl
 app.command(cli_data.data, name="data", help=cli_data.SUMMARY)
 app.command(cli_encoder.encoder, name="encoder", help=cli_encoder.SUMMARY)
 app.command(cli_classifier.classifier, name="classifier", help=cli_classifier.SUMMARY)
+app.command(cli_camera.camera, name="camera", help=cli_camera.SUMMARY)
+app.command(cli_camera.hand, name="hand", help=cli_camera.HAND_SUMMARY)
+app.command(cli_record.record, name="record", help=cli_record.SUMMARY)
 
 
 @app.command

@@ -5,7 +5,7 @@ from typing import Annotated, Any
 
 import tyro
 
-from launch.classifier_camera import parse_cameras, record_cameras
+from launch.classifier_camera import record_cameras, task_cameras
 from launch.classifier_data import check_new, save_labelled
 from launch.classifier_record import check_recordable, check_task_with_cameras, quotas, record
 from launch.classifier_stages import check_stage, train_stage
@@ -41,7 +41,8 @@ def record_(
         positives: Of the twin: frames of success.
         negatives: Of the twin: frames of anything else, most of them at the hole or half in.
         seed: Of the twin's episodes.
-        camera: Instead of the twin: a device's number or a video file for each of the task's cameras. Keys label what is seen.
+        camera: Instead of the twin: a source for each of the task's cameras, such as opencv:0, realsense:SERIAL or
+            file:clip.mp4, see `segue camera check`. Keys label what is seen.
         labels: With --camera: a table of the columns start, end (frames), label (success or failure) and perhaps episode,
             instead of keys.
     """
@@ -49,7 +50,7 @@ def record_(
     found = find_task(task)
     if camera:
         arm_task = check_task_with_cameras(found)
-        data = record_cameras(arm_task, parse_cameras(camera, arm_task), labels, console.print)
+        data = record_cameras(arm_task, task_cameras(camera, arm_task), labels, console.print)
     elif labels is not None:
         raise ValueError(f"--labels {labels}: they are of a video; give its file with --camera")
     else:

@@ -13,10 +13,11 @@ from launch.journal_tools import What, look_after
 from launch.keys import Keys, default_folder, load_keys, make_keys, trust
 from launch.options import EXIT_FAILED, FINETUNE, Flat, Json, Out, Resume, show_curve, with_bridge_settings
 from launch.recipes import FinetuneRecipe
+from launch.rig import Rig
 from launch.runs import progress_bar
 from launch.show import show
 
-ACTING = Acting()
+ACTING, RIG = Acting(), Rig()
 
 
 def learner(
@@ -46,6 +47,7 @@ def actor(
         Path, tyro.conf.arg(help="Folder for what is not delivered yet; keep it between starts.", metavar="DIR")
     ],
     acting: Annotated[Acting, Flat] = ACTING,
+    rig: Annotated[Rig, Flat] = RIG,
     keys: Path | None = None,
     learner_name: str | None = None,
     json: Json = False,
@@ -59,7 +61,7 @@ def actor(
     """
     address = parse_address(connect)
     trusted = keys_for(address, keys)
-    show(json, act(address, trusted, out, acting, learner_name))
+    show(json, act(address, trusted, out, acting, learner_name, rig))
 
 
 def keys_for(address: Address, folder: Path | None) -> Keys | None:

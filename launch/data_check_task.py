@@ -6,7 +6,7 @@ import numpy as np
 
 from launch.data_order import order_doubt
 from launch.data_scan import Finding, Scan
-from launch.data_tools import UNNAMED, failure_reward, misfit, success_in, success_steps
+from launch.data_tools import UNNAMED, failure_penalty, failure_reward, misfit, success_in, success_steps
 from launch.tasks import AnyTask
 from sim.d4rl import D4RLTask
 
@@ -79,10 +79,12 @@ def _rewards(scan: Scan, task: AnyTask) -> Iterator[Finding]:
     """Raw rewards that the task does not give."""
     raw, low = scan.raw_reward, failure_reward(task)
     if low is not None:
-        strange = np.minimum(np.abs(raw - low), np.abs(raw - low - 1.0)) > SAME
+        penalty = failure_penalty(task)
+        gives = np.array([low, low + 1.0] if penalty is None else [low, low + 1.0, -penalty])
+        strange = np.abs(raw[:, None] - gives[None, :]).min(axis=1) > SAME
         values = ", ".join(f"{value:.6g}" for value in np.unique(raw[strange])[:SHOWN])
-        gives = f"task {task.name!r} gives {low:g}, and {low + 1.0:g} at success"
-        yield from scan.rows("error", f"raw rewards such as {values}; {gives}{_guess(task, low, raw)}", strange)
+        told = f"task {task.name!r} gives {low:g}, and {low + 1.0:g} at success"
+        yield from scan.rows("error", f"raw rewards such as {values}; {told}{_guess(task, low, raw)}", strange)
     elif isinstance(task, D4RLTask) and task.scored == "return" and np.isfinite(raw).all():
         score = float(np.mean([task.normalized(task.recorded_return(raw[part]), False) for part in scan.parts]))
         values = np.unique(raw)
@@ -117,8 +119,9 @@ def _sparse(scan: Scan, task: AnyTask, steps: np.ndarray) -> Iterator[Finding]:
     # Where a file has no next observation of a terminal step, readers repeat the one before: it tells nothing.
     known &= ~scan.c["terminated"] | (scan.c["next_obs/state"] != scan.c["obs/state"]).any(axis=1)
     yield from scan.rows("error", "the reward and the observation do not agree on success", known & (paid != steps))
-    ended = scan.c["terminated"][scan.last] & ~succeeded & ~paid[scan.last] & (scan.lengths != task.max_steps)
-    yield from scan.episodes("warning", f"terminal without success, which is all that ends {task.name!r}", ended)
+    if failure_penalty(task) is None:
+        ended = scan.c["terminated"][scan.last] & ~succeeded & ~paid[scan.last] & (scan.lengths != task.max_steps)
+        yield from scan.episodes("warning", f"terminal without success, which is all that ends {task.name!r}", ended)
     before = np.concatenate([np.maximum.accumulate(steps[part]) for part in scan.parts])
     later = np.concatenate([[False], before[:-1]])
     later[scan.first] = False

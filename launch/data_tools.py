@@ -15,6 +15,7 @@ from agent.replay.returns import episode_slices
 from launch.formats import READERS, WRITERS
 from launch.formats.source import raw
 from launch.tasks import AnyTask, find_task, info_of, spaces_of, task_names
+from robot_env.tasks import Task
 from sim.d4rl import D4RLTask
 
 UNNAMED = "unnamed"  # the task of a file that is looked at without saying what it is of
@@ -108,6 +109,11 @@ def raw_info(name: str, discount: float | None = None) -> tuple[DatasetInfo, Any
 def failure_reward(task: AnyTask) -> float | None:
     """Raw reward of every step that is no success; success earns 1 more. None where the reward is dense."""
     return task.failure_reward if isinstance(task, D4RLTask) else 0.0
+
+
+def failure_penalty(task: AnyTask) -> float | None:
+    """What a step costs, raw, in which an operator says that an arm's episode failed; None where that only cuts it."""
+    return task.failure_penalty if isinstance(task, Task) else None
 
 
 def success_in(task: AnyTask | None) -> Callable[[np.ndarray], np.ndarray] | None:

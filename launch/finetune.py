@@ -13,6 +13,7 @@ from agent.replay.dataset import Dataset
 from agent.replay.journal import Journal
 from agent.types import Normalizer, Phase
 from launch import local
+from launch.act import NO_RIG, equipped_env
 from launch.address import EVERY_INTERFACE, Address, check_bind
 from launch.build import (
     fine_tuning_phases,
@@ -26,11 +27,12 @@ from launch.build import (
 from launch.callable_policy import CallablePolicy
 from launch.checkpoint import Checkpoints, about_checkpoint
 from launch.features import check_memory
-from launch.judging import judge_of, make_judged_env
+from launch.judging import judge_of
 from launch.keys import Keys
 from launch.learner import Learner
 from launch.recipe_files import to_json
 from launch.recipes import FinetuneRecipe
+from launch.rig import Rig
 from launch.runs import RunLog, console, prepare, write_json
 from launch.serve import LATE_S, serve, serve_with_actor
 from launch.sockets import LearnerSockets
@@ -49,24 +51,28 @@ def finetune_stage(
     resume: bool = False,
     in_process: bool = False,
     realtime: bool = False,
+    rig: Rig = NO_RIG,
 ) -> None:
     """Carries out the plan after its offline phase; leaves a checkpoint, a journal, curves and the outcome of each trial.
 
     Args:
         in_process: act in this process, in lockstep; otherwise an actor of its own process is started and joined by sockets.
         realtime: the actor holds the task's control rate on the wall clock.
+        rig: what stands beside the arm.
     """
+    rig.check(find_task(recipe.task))
+    if rig.by_hand:
+        console.print(rig.help, markup=False, highlight=False)
     if in_process and recipe.online.pace != "lockstep":
         raise ValueError("--in-process runs in lockstep; leave it out to run free")
     with open_training(recipe, folder, progress, resume) as training:
         if training is None:
             return
         if in_process:
-            vision = recipe.learning.vision
-            with closing(make_judged_env(find_task(recipe.task), recipe.arm, recipe.reward, vision, realtime)) as env:
+            with equipped_env(recipe, realtime, rig) as env:
                 local.finetune(training, env)
         else:
-            serve_with_actor(training, folder, realtime)
+            serve_with_actor(training, folder, realtime, rig.flags)
         finish(training, folder)
 
 

@@ -1,7 +1,9 @@
 """Who judges success: a task's own geometry, or a classifier that sees what the cameras see."""
 
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -11,28 +13,44 @@ from encoders.spatial import Vision
 from launch.build import sight_of
 from launch.classifier_reward import ClassifierReward
 from launch.data_tools import stretches
-from launch.tasks import AnyTask, Environment, make_env
+from launch.tasks import AnyTask, Environment, check_task, make_env
 from robot_env import make
+from robot_env.human import Human
 from robot_env.success import GeometricSuccess
 from robot_env.tasks import Task
 
 
-def make_judged_env(task: AnyTask, arm: str, reward: str | None, vision: Vision, realtime: bool = False) -> Environment:
+def make_judged_env(
+    task: AnyTask,
+    arm: str,
+    reward: str | None,
+    vision: Vision,
+    realtime: bool = False,
+    cameras: Mapping[str, str] | None = None,
+    human: Human | None = None,
+) -> Environment:
     """The environment of a task, in which a classifier judges where one is given; a twin tells the truth beside it.
 
     Args:
         reward: the classifier's folder; None for the task's own judgement.
         vision: whose trunk the classifier's features are of.
+        cameras: sources beside the arm, by name.
+        human: who may take over, and says how it goes.
 
     Raises:
         ValueError: there are no cameras to judge by, or the classifier is of other ones or of another trunk.
     """
-    if reward is None:
+    if not isinstance(task, Task):
+        if reward is not None:
+            judge_of(task, reward, vision)  # which says why not
         return make_env(task, arm, realtime=realtime)
-    judge = judge_of(task, reward, vision)
-    assert isinstance(task, Task)
-    truth = GeometricSuccess(task) if arm == "twin" else None
-    return make.make_env(task, arm, success=judge, truth=truth, realtime=realtime)
+    check_task(task, arm)
+    judge = None if reward is None else judge_of(task, reward, vision)
+    truth = GeometricSuccess(task) if arm == "twin" and judge is not None else None
+    beside: dict[str, Any] = {"cameras": cameras} if cameras else {}
+    if human is not None:
+        beside |= {"intervention": human.intervention, "operator": human.operator}
+    return make.make_env(task, arm, success=judge, truth=truth, realtime=realtime, **beside)
 
 
 def judge_of(task: AnyTask, reward: str, vision: Vision) -> ClassifierReward:

@@ -11,7 +11,7 @@ from agent.program import begin, program, renewal_due, with_copies
 from agent.replay.balanced import renewed
 from agent.replay.dataset import Dataset
 from agent.replay.journal_info import session_name
-from agent.replay.mixture import Sources, draw_on_host
+from agent.replay.mixture import HUMAN, Sources, draw_on_host
 from agent.replay.ring import Ring
 from agent.types import SOURCES, Method, Metrics, Nets, Normalizer, Phase, State, Transition, at_step
 
@@ -206,10 +206,11 @@ class Learner:
                 sources[name] = (self.ring.columns, jnp.int32(len(self.ring)))
             else:
                 # Always drawn for a power of two of steps, so that few programs are compiled.
-                phase, rng = self.phase, np.random.default_rng([self._seed, self.updates])
+                phase, own = self.phase, [1] if name == HUMAN else []
+                rng = np.random.default_rng([self._seed, self.updates, *own])
                 drawn = 1 << (steps - 1).bit_length()
                 batches = draw_on_host(
-                    self.ring, phase.shares, rng, drawn, phase.minibatches_per_step, phase.batch_size
+                    self.ring, phase.shares, rng, drawn, phase.minibatches_per_step, phase.batch_size, name
                 )
                 sources[name] = (jax.device_put(batches), None)
         return sources

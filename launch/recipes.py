@@ -118,6 +118,7 @@ class Online:
         stop_score: end the run at the first evaluation whose mean normalised score, acting as the headline does, is as high.
         after: the offline method; the checkpoint's, where there is one.
         before_updates: minibatches of what the method learns about the data first (`spot`), where the offline one has not.
+        human_share: of each batch, from the steps in which a human acted; from the whole replay while there are none.
         policy: of the bridge `clone`: FILE.py:NAME or package.module:NAME, a function from observations to actions.
     """
 
@@ -136,6 +137,7 @@ class Online:
     stop_score: float | None = None
     after: str = "calql"
     before_updates: int = 10_000
+    human_share: float = 0.0
     policy: str | None = None
 
     def __post_init__(self) -> None:
@@ -144,6 +146,8 @@ class Online:
                 raise ValueError(f"online: {name} is {getattr(self, name)}; give at least 1")
         if self.stop_score is not None and not math.isfinite(self.stop_score):
             raise ValueError(f"online: stop_score is {self.stop_score}; give a finite score")
+        if not 0 <= self.human_share < 1:
+            raise ValueError(f"online: human_share is {self.human_share}; give a share from 0, below 1")
         if self.tolerance < self.utd:
             raise ValueError(
                 f"online: tolerance is {self.tolerance}; give at least utd, {self.utd}, or nothing could be learned"
@@ -251,6 +255,8 @@ class FinetuneRecipe:
 
     def __post_init__(self) -> None:
         check_seed(self.seed, self.seeds)
+        if self.seeds > 1 and self.online.human_share:
+            raise ValueError("--online.human-share: no human acts in the twins of several seeds; leave it out")
 
 
 @dataclass(frozen=True)

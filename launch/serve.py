@@ -6,7 +6,7 @@ import subprocess
 import sys
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -163,13 +163,14 @@ class Child:
         address: of the learner.
         folder: of the actor; its spool and what it writes to the terminal are there.
         realtime: whether it holds the task's control rate on the wall clock.
+        rig: flags that say what stands beside the arm, see `launch.rig.Rig.flags`.
     """
 
-    def __init__(self, address: Address, folder: Path, realtime: bool = False) -> None:
+    def __init__(self, address: Address, folder: Path, realtime: bool = False, rig: Sequence[str] = ()) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         self._log = folder / "log.txt"
         self._command = [sys.executable, "-m", "launch.cli", "actor", "--connect", str(address), "--out", str(folder)]
-        self._command += ["--parent-pid", str(os.getpid()), *(["--realtime"] if realtime else [])]
+        self._command += ["--parent-pid", str(os.getpid()), *(["--realtime"] if realtime else []), *rig]
         self.restarts = 0
         self._start()
 
@@ -201,11 +202,11 @@ class Child:
             self._process.wait()
 
 
-def serve_with_actor(training: Training, folder: Path, realtime: bool = False) -> None:
+def serve_with_actor(training: Training, folder: Path, realtime: bool = False, rig: Sequence[str] = ()) -> None:
     """Carries out a run with one actor of its own, in a process beside this one."""
     size = training.journal.info.layout.max_bytes
     with (
         closing(LearnerSockets(Address("127.0.0.1", 0), None, size)) as sockets,
-        closing(Child(sockets.address, folder / "actor", realtime)) as child,
+        closing(Child(sockets.address, folder / "actor", realtime, rig)) as child,
     ):
         serve(training, sockets, folder, child.watch)

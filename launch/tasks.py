@@ -109,7 +109,9 @@ def cameras_of(task: AnyTask) -> dict[str, tuple[int, ...]]:
 def trial_starts(task: AnyTask, count: int) -> list[TrialStart]:
     """The first `count` of a task's fixed trials, the same on every call."""
     if isinstance(task, Task):
-        return [TrialStart(start.seed, {"offset": start.offset}) for start in evaluation_starts(task, count)]
+        return [
+            TrialStart(start.seed, {"offset": start.offset, "alone": True}) for start in evaluation_starts(task, count)
+        ]
     return [TrialStart(FIRST_TRIAL_SEED + i) for i in range(count)]
 
 

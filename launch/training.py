@@ -65,6 +65,8 @@ class Training:
         entries = self._reader.read(READ_AT_ONCE)
         for entry in entries:
             self._take(entry)
+            if isinstance(entry.event, Step) and entry.event.discarded and self._forget():
+                break  # what follows it is read again
         learned = False
         if self.free:
             self._absorb()
@@ -136,7 +138,9 @@ class Training:
         if episode is not None:
             self.log.episode(self.ledger.env_steps, episode)
         match entry.event:
-            case Step():
+            case Step(discarded=discarded):
+                if discarded and episode is not None:
+                    self._discard(entry.session, episode.env_steps)
                 mine = sum(t.session == entry.session for t, _ in self._pending)
                 if not self.free and entry.session == self.ledger.current and (episode or mine >= self._block):
                     self._absorb()
@@ -172,6 +176,21 @@ class Training:
 
     def _is_removed(self, entry: Entry) -> bool:
         return (entry.session, self.ledger.sessions[entry.session].episodes - 1) in self._tombstones
+
+    def _discard(self, session: int, length: int) -> None:
+        """Gives the episode that a session has just ended a tombstone; what the replay has not of it yet stays out."""
+        for i in reversed(range(len(self._pending))):
+            if length and self._pending[i][0].session == session:
+                self._pending[i], length = (self._pending[i][0], False), length - 1
+        number = self.ledger.sessions[session].episodes - 1
+        if (session, number) not in self._tombstones:
+            Tombstones.discard(self.journal.folder, session, number, "discarded while it ran", "the arm's operator")
+
+    def _forget(self) -> bool:
+        """Takes an episode that was just discarded out of the replay; False where that has to wait, as in a rollout."""
+        if self.free:
+            self._absorb()
+        return self.refresh_tombstones()
 
     def _absorb(self) -> None:
         """Puts what is pending into the replay, phase by phase, and in lockstep learns from it."""

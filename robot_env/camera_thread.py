@@ -19,10 +19,17 @@ class ThreadedCamera:
         name: for messages.
         source: the camera; only this class's thread reads it, so it may wait.
         pause: lets seconds pass between two attempts; returns True where the camera was closed meanwhile.
+        release: gives the driver back; called by the thread when it ends.
     """
 
-    def __init__(self, name: str, source: Camera, pause: Callable[[float], bool] | None = None) -> None:
-        self._name, self._source = name, source
+    def __init__(
+        self,
+        name: str,
+        source: Camera,
+        pause: Callable[[float], bool] | None = None,
+        release: Callable[[], None] = lambda: None,
+    ) -> None:
+        self._name, self._source, self._release = name, source, release
         self._closed = threading.Event()
         self._pause = pause or self._closed.wait
         self._changed = threading.Condition()
@@ -56,6 +63,12 @@ class ThreadedCamera:
             self._thread.join(timeout_s)
 
     def _work(self) -> None:
+        try:
+            self._read_on()
+        finally:
+            self._release()
+
+    def _read_on(self) -> None:
         while not self._closed.is_set():
             try:
                 frame = self._source.read()

@@ -15,22 +15,21 @@ class Drive:
     Attributes:
         safety: checks every command and every reading.
         pace: when commands go out; without one, as fast as the arm lets time pass.
-        pose: `(7,)`, where the arm was measured last.
+        state: what was measured last, from `begin` on; `pose` is its pose `(7,)`, normalized.
         gripper: the opening that is commanded, 0 to 1.
     """
 
     def __init__(self, arm: Arm, safety: SafetyLayer, pace: Pace | None) -> None:
         self._arm, self.safety, self.pace = arm, safety, pace
+        self.state: ArmState
         self.pose: list[float] = []
-        self.gripper, self._stamp_s = 0.0, 0.0
+        self.gripper = 0.0
 
-    def begin(self) -> ArmState:
+    def begin(self) -> None:
         """Reads where a reset has brought the arm, with the gripper closed."""
         state = self._arm.read()
-        self.pose, self.gripper = self.safety.check_state(state, "precise"), 0.0
-        self._stamp_s = state.stamp_s
+        self.pose, self.gripper, self.state = self.safety.check_state(state, "precise"), 0.0, state
         self.restart()
-        return state
 
     def restart(self) -> None:
         """The next command may go out at once."""
@@ -52,10 +51,15 @@ class Drive:
         self.safety.check_command(sent, self.pose)
         return tuple(displacement(self.pose, sent.tcp_pose.tolist(), self.safety.scale))
 
-    def measure(self) -> ArmState:
+    def measure(self) -> None:
         """Reads what a command came to."""
         state = self._arm.read()
-        pose = self.safety.check_state(state, "compliant", self._stamp_s)
+        pose = self.safety.check_state(state, "compliant", self.state.stamp_s)
         self.safety.nearest(pose)  # an arm that has left the box is stopped now, not at the next step
-        self.pose, self._stamp_s = pose, state.stamp_s
-        return state
+        self.pose, self.state = pose, state
+
+    def hold(self, pose: Sequence[float], info: dict[str, Any]) -> None:
+        """One control period in which the arm stays at a pose; `info["held_steps"]` counts them."""
+        self.send(pose, info)
+        self.measure()
+        info["held_steps"] = info.get("held_steps", 0) + 1

@@ -6,12 +6,13 @@ from typing import Any
 import gymnasium
 import numpy as np
 
-from robot_env.arm import Arm, ArmState
+from robot_env.arm import Arm
 from robot_env.camera_watch import CameraWatch
 from robot_env.drive import Drive
 from robot_env.faults import Fault, FaultLatch, Violation
 from robot_env.intervention import Intervention
 from robot_env.observation import Observation, make_spaces, state_vector
+from robot_env.operator import Ending, Operator, hear
 from robot_env.pace import Pace
 from robot_env.pose import displace, relative_pose
 from robot_env.preflight import preflight
@@ -30,7 +31,7 @@ class RobotEnv(gymnasium.Env[dict[str, Any], np.ndarray]):
     frame, by at most `task.action_scale` per axis (see `robot_env.pose.displace`); a seventh number <= -0.5 closes the
     gripper, >= 0.5 opens it. What would leave the box is clipped to it. The reward is
     `task.reward_scale · (1 at success, else 0) + task.reward_shift`. Success is terminal; the time limit and every fault
-    are truncation.
+    are truncation. An operator may end an episode too, or have the arm held meanwhile (`robot_env.operator`).
 
     A picture that is known to be bad is never observed (`robot_env.camera_watch`). Where the task says `hold`, the arm is first
     held where it is, as by actions of zero, and the step or reset ends with what is seen once the cameras are well again.
@@ -38,12 +39,13 @@ class RobotEnv(gymnasium.Env[dict[str, Any], np.ndarray]):
     A command, a reading or a picture that must not pass stops the arm: the step is truncated with `info["fault"]`, and from
     then on `step` and `reset` raise `ArmFault` until `acknowledge(operator)`. A fault during `reset` raises it at once.
 
-    `info` holds `succeed`, and after a step `raw_reward` (1 at success, else 0), `requested_action` (the policy's, clipped to
+    `info` holds `succeed`, and after a step `raw_reward` (1 at success, minus `task.failure_penalty` at a failure that an
+    operator calls, else 0), `discarded` where they want the episode forgotten, `requested_action` (the policy's, clipped to
     [-1, 1]; as it came where it is not finite), `executed_action` (what was sent, in the same frame and units; zeros where
     nothing was sent) and, where a human acted, `intervene_action`, which was then requested of the arm in the policy's stead.
     Where there is a `truth`, `info["truth"]` is its verdict on each step, beside that of `success`; it decides nothing.
-    Where the arm was held after that, `held_steps` counts the control periods. With a pace, `late_s` says by how much the
-    command was late, 0 within the tolerance, and `step_s` how long after the one before it went out, unless it is the first.
+    Where the arm was held after that, for its cameras or an operator, `held_steps` counts the control periods. With a pace,
+    `late_s` says by how much the command was late, 0 within the tolerance, and `step_s` how long after the last it went out.
     """
 
     metadata = {"render_modes": []}  # noqa: RUF012 (gymnasium's own declaration)
@@ -56,6 +58,7 @@ class RobotEnv(gymnasium.Env[dict[str, Any], np.ndarray]):
         intervention: Intervention | None = None,
         truth: Success | None = None,
         pace: Pace | None = None,
+        operator: Operator | None = None,
     ) -> None:
         """Nothing is connected before the first reset. Raises `ValueError` where the task fails preflight.
 
@@ -68,7 +71,7 @@ class RobotEnv(gymnasium.Env[dict[str, Any], np.ndarray]):
         self.safety = SafetyLayer(task)
         self._drive = Drive(arm, self.safety, pace)
         self._success, self._truth = success or GeometricSuccess(task), truth
-        self._intervention = intervention
+        self._intervention, self._operator, self._alone = intervention, operator, False
         self._watch = CameraWatch(task)
         self._latch = FaultLatch()
         self._connected = self._running = False
@@ -104,7 +107,8 @@ class RobotEnv(gymnasium.Env[dict[str, Any], np.ndarray]):
 
         Args:
             seed: of the start pose and of a twin's scene.
-            options: `{"offset": (6,)}` fixes the start pose, an offset from the target.
+            options: `{"offset": (6,)}` fixes the start pose, an offset from the target; with `"alone": True` no human takes
+                over in this episode, as in an evaluation.
 
         Raises:
             ArmFault: a fault is open, or the arm had to be stopped on the way.
@@ -115,7 +119,7 @@ class RobotEnv(gymnasium.Env[dict[str, Any], np.ndarray]):
         self._latch.require_clear()
         start = parse_start(self.task, options, draw_start(self.task, self.np_random))
         self._running = False
-        self._episode, self._step = self._episode + 1, 0
+        self._episode, self._step, self._alone = self._episode + 1, 0, bool((options or {}).get("alone"))
         if not self._connected:
             self.arm.connect()
             self._connected = True
@@ -131,6 +135,8 @@ class RobotEnv(gymnasium.Env[dict[str, Any], np.ndarray]):
         for judge in (self._success, self._truth):
             if judge is not None:
                 judge.begin()
+        if self._operator is not None:
+            self._operator.begin()
         self._running = True
         self._drive.restart()
         return dict(self._obs), info
@@ -157,18 +163,21 @@ class RobotEnv(gymnasium.Env[dict[str, Any], np.ndarray]):
             info["truth"] = False  # of a step that a fault cuts short
         self._step += 1
         try:
-            succeed = self._act(requested, info)
+            end = self._act(requested, info)
         except STOPPING as error:
             info["fault"] = self._stop(error).reason
             last = {name: value.copy() for name, value in self._obs.items()}  # the newest that is to be believed
-            return last, self._reward(False), False, True, info
+            return last, self._reward(0.0), False, True, info
         except BaseException as error:
             self._stop(error)
             raise
-        info["succeed"], info["raw_reward"] = succeed, float(succeed)
-        truncated = not succeed and self._step >= self.task.max_steps
-        self._running = not (succeed or truncated)
-        return dict(self._obs), self._reward(succeed), succeed, truncated, info
+        terminated, info["raw_reward"] = self.task.outcome(end)
+        info["succeed"] = end == "success"
+        if end == "discard":
+            info["discarded"] = True
+        truncated = not terminated and (end is not None or self._step >= self.task.max_steps)
+        self._running = not (terminated or truncated)
+        return dict(self._obs), self._reward(info["raw_reward"]), terminated, truncated, info
 
     def close(self) -> None:
         """Give the arm back."""
@@ -181,16 +190,17 @@ class RobotEnv(gymnasium.Env[dict[str, Any], np.ndarray]):
         path = self.safety.plan_reset(measured, start.tolist())
         self.safety.check_path(path, measured)
         self.arm.reset(path, self.np_random)
-        state = self._drive.begin()
+        self._drive.begin()
         self._origin = self._drive.pose
         if not self.safety.within_one_step(self._origin, path[-1].tolist()):
             raise Violation(f"the reset ended at {self._origin}, more than one step from its start pose {path[-1]}")
         self._watch.begin()
-        self._observe(state, info)
+        self._observe(info)
 
-    def _act(self, requested: np.ndarray, info: dict[str, Any]) -> bool:
-        """Ask the human, limit, send, read back. Fills `info` as far as it comes; returns whether the task is done."""
-        human = None if self._intervention is None else self._intervention.action(self._obs)
+    def _act(self, requested: np.ndarray, info: dict[str, Any]) -> Ending | None:
+        """Ask the human, limit, send, read back, hear. Fills `info` as far as it comes; returns what ends the episode."""
+        ask = None if self._alone else self._intervention
+        human = None if ask is None else ask.action(self._obs, self._drive.pose)
         if human is not None:
             requested = info["intervene_action"] = self._as_action(human)
         wish, drive = requested.tolist(), self._drive
@@ -200,22 +210,23 @@ class RobotEnv(gymnasium.Env[dict[str, Any], np.ndarray]):
             drive.gripper = 1.0 if wish[6] > 0.0 else 0.0
         done = drive.send(displace(drive.pose, wish, self.safety.scale).tolist(), info)
         info["executed_action"] = np.array([*done, *wish[6:]], dtype=np.float32)
-        state = self._observe(drive.measure(), info)
+        drive.measure()
+        at = drive.pose  # where it stays if the operator has it wait
+        said = hear(self._operator, lambda: drive.hold(at, info))
+        self._observe(info)
         if self._truth is not None:
-            info["truth"] = bool(self._truth(state, self._obs))
-        return bool(self._success(state, self._obs))
+            info["truth"] = bool(self._truth(drive.state, self._obs))
+        return said or ("success" if self._success(drive.state, self._obs) else None)
 
-    def _observe(self, state: ArmState, info: dict[str, Any]) -> ArmState:
-        """Make the observation of a reading, or of a later one: while cameras fail, the arm is held. Returns that reading."""
+    def _observe(self, info: dict[str, Any]) -> None:
+        """Make the observation of the last reading, or of a later one: while cameras fail, the arm is held."""
         held, drive = 0, self._drive
         while (pictures := self._watch.look(self.arm, drive.pose, held)) is None:
-            drive.send(drive.pose, info)
-            state, held = drive.measure(), held + 1
-            info["held_steps"] = held
+            drive.hold(drive.pose, info)
+            held += 1
         offset = self.safety.offset(drive.pose)
         relative = offset if self.task.relative_to == "target" else relative_pose(drive.pose, self._origin)
-        self._obs = {"state": state_vector(state, drive.pose, relative), **pictures}
-        return state
+        self._obs = {"state": state_vector(drive.state, drive.pose, relative), **pictures}
 
     def _as_action(self, action: Any) -> np.ndarray:
         """A float32 copy `(A,)`, clipped to [-1, 1] where it is finite."""
@@ -225,9 +236,9 @@ class RobotEnv(gymnasium.Env[dict[str, Any], np.ndarray]):
         clipped = np.clip(array, -1.0, 1.0) if np.isfinite(array).all() else array
         return clipped.astype(np.float32)
 
-    def _reward(self, succeed: bool) -> float:
+    def _reward(self, raw: float) -> float:
         """The training reward; nowhere else is it scaled or shifted."""
-        return self.task.reward_scale * float(succeed) + self.task.reward_shift
+        return self.task.reward_scale * raw + self.task.reward_shift
 
     def _stop(self, error: BaseException) -> Fault:
         """Stop the arm, end the episode, and latch the reason."""

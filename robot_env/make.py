@@ -1,11 +1,14 @@
 """`make_env`: the one place that turns names into an environment. An arm is one line in `ARMS`."""
 
 import importlib
+from collections.abc import Mapping
 from typing import Any
 
 from robot_env.arm import Arm
+from robot_env.arm_with_cameras import ArmWithCameras, check_cameras
 from robot_env.env import RobotEnv
 from robot_env.intervention import Intervention
+from robot_env.operator import Operator
 from robot_env.pace import Pace
 from robot_env.success import Success
 from robot_env.tasks import Task, find_task
@@ -39,6 +42,8 @@ def make_env(
     intervention: Intervention | None = None,
     truth: Success | None = None,
     realtime: bool = False,
+    operator: Operator | None = None,
+    cameras: Mapping[str, str] | None = None,
     **options: Any,
 ) -> RobotEnv:
     """The environment of a task on an arm; going from the twin to a robot is another `arm`.
@@ -50,6 +55,9 @@ def make_env(
         intervention: a human's device.
         truth: a twin's own verdict, told in `info["truth"]` beside `success`.
         realtime: hold the task's control rate on the wall clock; otherwise as fast as the arm lets time pass.
+        operator: a human's verdicts.
+        cameras: beside the arm, in place of its own where it has any of that name: sources by name, see
+            `robot_env.camera_sources`.
         options: handed to the arm's class when `arm` is a name.
     """
     if isinstance(task, str):
@@ -60,5 +68,7 @@ def make_env(
         raise ValueError(
             f"options {sorted(options)} have nowhere to go; pass the arm's name, or build the arm with them"
         )
+    if cameras:
+        arm = ArmWithCameras(arm, check_cameras(cameras, task))
     pace = Pace(task.hz) if realtime else None
-    return RobotEnv(task, arm, success=success, intervention=intervention, truth=truth, pace=pace)
+    return RobotEnv(task, arm, success, intervention, truth, pace, operator)

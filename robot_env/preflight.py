@@ -74,6 +74,9 @@ def _limits(task: Task) -> Iterator[str]:
         yield f"discount {task.discount:g} is not in 0..1; give it per control step."
     if task.reward_scale <= 0.0:
         yield f"reward_scale {task.reward_scale:g} is not positive; success must be worth more than failure."
+    penalty = task.failure_penalty
+    if penalty is not None and not (isfinite(penalty) and penalty >= 0.0):
+        yield f"failure_penalty {penalty} is not a number of 0 or more; give how much a failure costs, or None."
     if task.relative_to not in ("target", "reset"):
         yield f"relative_to {task.relative_to!r} is unknown; choose 'target' or 'reset'."
     if len(set(task.cameras)) != len(task.cameras) or "state" in task.cameras:

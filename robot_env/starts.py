@@ -49,10 +49,10 @@ def evaluation_starts(task: Task, n: int, first_seed: int = 10_000) -> list[Star
 
 def parse_start(task: Task, options: dict | None, drawn: np.ndarray) -> np.ndarray:
     """The start offset `(6,)` that `reset(options=...)` asks for, or the drawn one. Raises `ValueError`."""
-    unknown = set(options or {}) - {"offset"}
+    unknown = set(options or {}) - {"offset", "alone"}
     if unknown:
         raise ValueError(
-            f"reset option {sorted(unknown)} is unknown; the only one is 'offset', six numbers in m and rad"
+            f"reset option {sorted(unknown)} is unknown; there are 'offset', six numbers in m and rad, and 'alone', yes or no"
         )
     offset: Sequence[float] | np.ndarray = (options or {}).get("offset", drawn)
     start = np.asarray(offset, dtype=np.float64)

@@ -64,9 +64,12 @@ def test_learning_knows_no_simulator_and_no_socket():
 
 
 def test_the_robot_side_needs_only_numpy_scipy_and_gymnasium():
+    from robot_env.camera_sources import SCHEMES
+    from robot_env.human import DEVICES
     from robot_env.make import ARMS
 
-    drivers = {ROOT / f"{module.replace('.', '/')}.py" for module, _ in ARMS.values()}  # bring their own library
+    named = [*ARMS.values(), *SCHEMES.values(), *DEVICES.values()]
+    drivers = {ROOT / f"{module.replace('.', '/')}.py" for module, *_ in named}  # bring their own library
     shared = set(files("robot_env")) - drivers
     assert len(shared) > 8
     for path in shared:

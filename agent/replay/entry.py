@@ -58,6 +58,7 @@ class Step:
     """A transition. `first` of its episode, or after a loss; `success` and `fault` tell how the episode ended, at its end.
 
     `control` tells how the control loop did, where that is known: `late_s`, `step_s` and `held_steps` of `robot_env.env`.
+    `discarded`, at an episode's end: its operator does not want it learned from.
     """
 
     transition: Transition
@@ -65,6 +66,7 @@ class Step:
     success: bool = False
     fault: str | None = None
     control: Mapping[str, float] = field(default_factory=dict)
+    discarded: bool = False
 
     @property
     def ends_episode(self) -> bool:
@@ -132,6 +134,7 @@ def _parts(entry: Entry) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
             fields |= {"terminated": bool(t.terminated), "truncated": bool(t.truncated)}  # environments give numpy's
             event = {"first": first, "success": entry.event.success, "fault": entry.event.fault}
             event |= {"control": dict(entry.event.control)} if entry.event.control else {}
+            event |= {"discarded": True} if entry.event.discarded else {}
             return {"kind": "transition", **place, **fields, **event}, arrays
         case Begin() as begin:
             return {"kind": "begin", **place, **vars(begin)}, {}
@@ -178,8 +181,11 @@ def entry_of(
         name = next(n for n in (*specs, *found) if found.get(n) != specs.get(n))
         raise RecordError(f"record: array {name!r:.80} is {found.get(name)}, the task wants {specs.get(name)}")
     fields = {name: header[name] for name in _FIELDS[kind]}
-    control = {"control": header.get("control", {})}  # records from before there was any have none
-    event = _step(fields | control, arrays, previous) if kind == "transition" else _EVENTS[kind](**fields)
+    rare = {
+        "control": header.get("control", {}),
+        "discarded": header.get("discarded", False),
+    }  # most records have neither
+    event = _step(fields | rare, arrays, previous) if kind == "transition" else _EVENTS[kind](**fields)
     if isinstance(event, Scores) and not (_is_plain(event.scores) and _are_counts(event.scores)):
         raise RecordError(f"record: scores {event.scores!r:.80}")
     if isinstance(event, Gap) and event.to <= header["number"]:
@@ -193,6 +199,8 @@ def _step(fields: dict[str, Any], arrays: Mapping[str, np.ndarray], previous: Ma
         raise RecordError(f"record: a transition has reward {reward} and source {source}")
     if not (isinstance(control, dict) and _is_plain(control) and {*map(type, control.values())} <= {int, float}):
         raise RecordError(f"record: a transition has control {control!r:.80}")
+    if not isinstance(fields["discarded"], bool):
+        raise RecordError(f"record: a transition has discarded {fields['discarded']!r:.80}")
     for name, x in arrays.items():
         if x.dtype.kind == "f" and not np.isfinite(x).all():
             raise RecordError(f"record: array {name!r} holds a number that is not finite")
@@ -203,7 +211,7 @@ def _step(fields: dict[str, Any], arrays: Mapping[str, np.ndarray], previous: Ma
     transition = Transition(
         obs=obs, action=arrays["action"], executed=arrays["executed"], next_obs=named["next_obs/"], **own
     )
-    return Step(transition, fields["first"], fields["success"], fields["fault"], control)
+    return Step(transition, fields["first"], fields["success"], fields["fault"], control, fields["discarded"])
 
 
 def _is_plain(value: Any, depth: int = 16) -> bool:

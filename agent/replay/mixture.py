@@ -8,10 +8,13 @@ import numpy as np
 
 from agent.replay.frames import rows_of, shifted
 from agent.replay.ring import Ring
-from agent.types import Batch, Scheduled, at_step
+from agent.types import SOURCES, Batch, Scheduled, at_step
+
+HUMAN = "human"
 
 Sources = Mapping[str, tuple[Batch, jax.Array | None]]
-"""By name: the columns, and how many of their rows are filled, `()` int32, or for a rollout its place, `(2,)`, see
+"""By name (`human` draws from the rows of the replay in which a human acted): the columns, and how many of their rows are
+filled, `()` int32, or for a rollout its place, `(2,)`, see
 `agent.replay.rollout.newest`; or minibatches that the host has already drawn, `(steps, U, count, ...)`, and None."""
 
 
@@ -59,7 +62,8 @@ def draw(
         if size is None:
             parts.append(shifted(jax.tree.map(lambda x: x[step], columns), own))
             continue
-        rows = jax.random.randint(own, (minibatches, count), 0, size)
+        draws = human_rows if name == HUMAN else even_rows
+        rows = draws(columns, size, own, (minibatches, count))
         parts.append(rows_of(columns, rows, jax.random.fold_in(own, 1)))
     if len(parts) == 1:
         return parts[0]
@@ -74,9 +78,31 @@ def draw(
     return jax.tree.map(choose, *parts)
 
 
+def even_rows(columns: Batch, size: jax.Array, key: jax.Array, shape: tuple[int, ...]) -> jax.Array:
+    """Rows of the first `size`, drawn evenly."""
+    return jax.random.randint(key, shape, 0, size)
+
+
+def human_rows(columns: Batch, size: jax.Array, key: jax.Array, shape: tuple[int, ...]) -> jax.Array:
+    """Rows of the first `size` in which a human acted, drawn evenly; of all of them while none did."""
+    chosen = (columns.source == SOURCES.index(HUMAN)) & (jnp.arange(len(columns.source)) < size)
+    upto = jnp.cumsum(chosen)  # of N rows that is to read and write 4N bytes at each step
+    drawn = jnp.searchsorted(upto, jax.random.randint(key, shape, 0, jnp.maximum(upto[-1], 1)), side="right")
+    return jnp.where(upto[-1] > 0, drawn, even_rows(columns, size, key, shape))
+
+
 def draw_on_host(
-    ring: Ring, shares: Mapping[str, Scheduled], rng: np.random.Generator, steps: int, minibatches: int, batch_size: int
+    ring: Ring,
+    shares: Mapping[str, Scheduled],
+    rng: np.random.Generator,
+    steps: int,
+    minibatches: int,
+    batch_size: int,
+    source: str = "online",
 ) -> Batch:
-    """`(steps, U, count, ...)` minibatches of the share `online`, out of a host ring."""
-    count = counts(shares, batch_size)["online"]
-    return ring.take(rng.integers(0, len(ring), (steps, minibatches, count)), rng)
+    """`(steps, U, count, ...)` minibatches of the share `source` (`online` or `human`), out of a host ring."""
+    shape = (steps, minibatches, counts(shares, batch_size)[source])
+    by_humans = np.flatnonzero(np.asarray(ring.columns.source[: len(ring)]) == SOURCES.index(HUMAN))
+    if source == HUMAN and len(by_humans):
+        return ring.take(by_humans[rng.integers(0, len(by_humans), shape)], rng)
+    return ring.take(rng.integers(0, len(ring), shape), rng)

@@ -35,6 +35,8 @@ class Task:
         success_tolerance: (m, rad) largest distance to the target, along z and in angle, at which it has succeeded.
         discount: per control step.
         reward_scale, reward_shift: training reward = scale x (1 at success, else 0) + shift.
+        failure_penalty: what an operator's word that the episode failed does: None cuts it, as truncation; a number ends it for
+            good, and the step earns minus as much in place of 0.
         wrench_limit: per mode, (N, N·m) norms above which the arm stops.
         relative_to: what the observed pose is relative to. `reset` hides the target, as SERL does for images.
         gripper: whether a seventh action moves the gripper.
@@ -57,6 +59,7 @@ class Task:
     discount: float = 0.98
     reward_scale: float = 1.0
     reward_shift: float = -1.0
+    failure_penalty: float | None = None
     wrench_limit: Mapping[Mode, tuple[float, float]] = field(
         default_factory=lambda: {"compliant": (40.0, 10.0), "precise": (40.0, 10.0)}
     )
@@ -77,7 +80,14 @@ class Task:
     @property
     def reward(self) -> str:
         """What a step earns, raw, in words."""
-        return "1 at success, else 0"
+        failure = "" if not self.failure_penalty else f", -{self.failure_penalty:g} at a failure that an operator calls"
+        return f"1 at success{failure}, else 0"
+
+    def outcome(self, end: Literal["success", "failure", "discard"] | None) -> tuple[bool, float]:
+        """Whether an episode that ends so, or not yet (None), is over for good (terminal), and what the step earns, raw."""
+        if end == "failure" and self.failure_penalty is not None:
+            return True, -self.failure_penalty
+        return end == "success", float(end == "success")
 
 
 def task_names() -> list[str]:

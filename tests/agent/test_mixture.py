@@ -1,5 +1,7 @@
 """Minibatches from several sources: exact shares, filled rows only."""
 
+from dataclasses import replace
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -9,6 +11,7 @@ from hypothesis import strategies as st
 
 from agent.replay.mixture import draw, draw_on_host, split
 from agent.replay.ring import Ring
+from agent.types import SOURCES
 from tests.agent.tiny import batch, transition
 
 
@@ -71,3 +74,49 @@ def test_minibatches_drawn_on_the_host_are_taken_step_by_step():
         drawn = draw(sources, shares, jax.random.key(0), jnp.int32(step), jnp.int32(0), 3, 4)
         np.testing.assert_array_equal(drawn.reward[:, 2:], on_host.reward[step])
         assert (drawn.reward[:, :2] >= 100.0).all()
+
+
+# What humans did
+
+
+def replay(place: str, humans: set[int], rows: int = 20, capacity: int = 32) -> Ring:
+    """A replay whose row i has reward i, and where a human acted in some."""
+    ring = Ring(capacity, {"x": (1,)}, 1, 0.9, 0.0, place)
+    ring.add([replace(transition(reward=float(i)), source=SOURCES.index("human") * (i in humans)) for i in range(rows)])
+    return ring
+
+
+def drawn_from(ring: Ring, shares: dict[str, float], batch_size: int, minibatches: int = 200) -> np.ndarray:
+    """Rewards `(U, B)` of minibatches."""
+    if ring.on_device:
+        sources = {name: (ring.columns, jnp.int32(len(ring))) for name in shares}
+        now = jnp.int32(0)
+        return np.asarray(draw(sources, shares, jax.random.key(3), now, now, minibatches, batch_size).reward)
+    parts = [
+        draw_on_host(ring, shares, np.random.default_rng(i), 1, minibatches, batch_size, name).reward[0]
+        for i, name in enumerate(shares)
+    ]
+    return np.concatenate(parts, axis=1)
+
+
+@pytest.mark.parametrize("place", ["device", "host"])
+@pytest.mark.parametrize("humans", [{19}, {3, 4, 11}])
+def test_the_human_share_of_each_batch_is_what_humans_did_drawn_evenly(place, humans):
+    reward = drawn_from(replay(place, humans), {"online": 0.75, "human": 0.25}, 16)
+    assert reward.shape == (200, 16)
+    assert set(reward[:, 12:].ravel()) == humans
+    counts = np.bincount(reward[:, 12:].ravel().astype(int), minlength=20)[sorted(humans)]
+    expected = 800 / len(humans)
+    assert np.abs(counts - expected).max() < 5 * np.sqrt(expected)
+    assert set(reward[:, :12].ravel()) == set(range(20))
+
+
+@pytest.mark.parametrize("place", ["device", "host"])
+def test_while_no_human_has_acted_their_share_is_drawn_from_the_whole_replay(place):
+    assert set(drawn_from(replay(place, set()), {"online": 0.5, "human": 0.5}, 8)[:, 4:].ravel()) == set(range(20))
+
+
+@pytest.mark.parametrize("place", ["device", "host"])
+def test_what_was_written_over_is_not_drawn_any_more(place):
+    ring = replay(place, {0, 1, 30}, rows=40, capacity=16)  # rows 24 to 39 are left
+    assert set(drawn_from(ring, {"online": 0.5, "human": 0.5}, 8)[:, 4:].ravel()) == {30.0}

@@ -14,7 +14,7 @@ import agent.bridges
 import agent.methods
 from agent.bridges import bridge_names, find_bridge
 from agent.methods import find_method, method_names
-from agent.plan import acting, check_method, plan, prepared
+from agent.plan import acting, check_method, plan, prepared, with_human_share
 from agent.policy import MODE, SAMPLE, UNIFORM
 from agent.types import Behavior, Method, Phase
 from agent.update import update
@@ -23,6 +23,31 @@ from tests.agent.tiny import assert_close, random_batch, stacked, tiny_nets, tin
 OFFLINE = Phase("offline", find_method("calql"), updates=100, shares={"offline": 1.0})
 ONLINE = Phase("online", find_method("sac"), env_steps=1000, utd=4, collect=SAMPLE)
 NO_LOSS = find_method("sac").losses
+
+
+def test_a_human_share_is_taken_from_the_replays_share_of_online_batches_alone():
+    phases = plan(OFFLINE, lambda a, b: with_human_share(find_bridge("warm_up", {"steps": 300})(a, b), 0.25), ONLINE)
+    assert phases[:2] == plan(OFFLINE, find_bridge("warm_up", {"steps": 300}), ONLINE)[:2]
+    assert phases[2].shares == {"online": 0.75, "human": 0.25}
+    (rlpd,) = with_human_share(find_bridge("rlpd")(OFFLINE, ONLINE), 0.1)
+    assert rlpd.shares == {"offline": 0.5, "online": 0.4, "human": 0.1}
+    assert with_human_share((OFFLINE, ONLINE), 0.0) == (OFFLINE, ONLINE)
+
+
+@pytest.mark.parametrize(
+    ("bridge", "share", "why"),
+    [
+        ("rlpd", 0.5, "the whole replay has 0.5 of it"),
+        ("balanced", 0.1, "it draws by priority"),
+        ("anneal", 0.1, "its shares change with the step"),
+        ("direct", 1.0, "give a number from 0, below 1"),
+        ("direct", -0.1, "give a number from 0, below 1"),
+    ],
+)
+def test_a_human_share_that_a_phase_has_no_room_for_is_refused(bridge, share, why):
+    phases = find_bridge(bridge)(OFFLINE, replace(ONLINE, method=find_method("calql"), env_steps=50_000))
+    with pytest.raises(ValueError, match=why):
+        with_human_share(phases, share)
 
 
 def test_direct_is_both_phases_as_they_are():

@@ -106,7 +106,7 @@ def test_mistakes_are_one_sentence_and_leave_nothing(segue, quick, recordings, t
         ((*record, TASK, *out, "--positives", "0"), "give at least 1 of each"),
         ((*record, TASK, *out, "--seed", "-1"), "--seed -1"),
         ((*record, TASK, *out, "--labels", "x.csv"), "give its file with --camera"),
-        ((*record, TASK, *out, "--camera", "wrist_1=0"), "has the cameras wrist_1, wrist_2"),
+        ((*record, TASK, *out, "--camera", "wrist_1=opencv:0"), "has the cameras wrist_1, wrist_2"),
         ((*record, TASK, "--out", first), "already there"),
         ((*train, tmp_path / "none", *out), "there is no frames.npz"),
         ((*train, first, "--out", first), "already there"),

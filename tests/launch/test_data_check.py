@@ -224,3 +224,14 @@ def test_rewards_that_a_dense_task_does_not_give_are_found():
         said = [f.what for f in check(Source(kitchen, find_task("kitchen-mixed"))) if f.severity == "error"]
         assert len(said) == errors
         assert all("counts from 0 to 4" in what for what in said)
+
+
+def test_a_failure_that_an_operator_called_is_a_reward_of_a_task_that_has_a_penalty_for_it():
+    failed, dataset, last = replace(find_task(PEG), failure_penalty=5.0), walk(PEG, LENGTHS, [0]), 94
+    changes = {"reward": -5.0, "terminated": True, "truncated": False}
+    columns = {name: x.copy() for name, x in dataset.columns.items()}
+    for name, value in changes.items():
+        columns[name][last] = value
+    dataset = replace(dataset, columns=columns)
+    assert check(Source(dataset, failed)) == []
+    assert found(dataset, "raw rewards such as -5", "error").count == 1

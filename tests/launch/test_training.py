@@ -697,3 +697,26 @@ def test_a_checkpoint_that_came_from_other_networks_is_refused_by_the_name_of_an
         opened(recipe, tmp_path / "run"),
     ):
         pass
+
+
+def discarded_at(entries: Sequence[Entry], *numbers: int) -> list[Entry]:
+    """The entries, of which the operator discarded the episodes that end at these records."""
+    return [replace(e, event=replace(e.event, discarded=True)) if e.number in numbers else e for e in entries]
+
+
+@pytest.mark.parametrize("pace", ["lockstep", "free"])
+def test_an_episode_that_its_operator_discards_gets_a_tombstone_and_is_not_in_the_replay(
+    pace, tiny_finetune, tmp_path, counting
+):
+    with opened(online(tiny_finetune, pace=pace), tmp_path / "run") as training:
+        entries = discarded_at(told(scores(1), "--T", "----T", "-T", session=1), 9)
+        append(training, entries)
+        catch_up(training)
+        training.refresh_tombstones()  # running free, the server looks every second
+        assert places(training) == [(1, n) for n in (0, 1, 2, 8, 9)]
+        assert (training.ledger.env_steps, training.learner.phase_env_steps) == (10, 10)
+        found = [each.tombstoned for each in episodes(training.journal.folder, tombstoned=True)]
+        assert found == [False, True, False]
+        Tombstones.restore(training.journal.folder, 1, 1, "a test")  # whoever thinks better of it may have it back
+        assert training.refresh_tombstones()
+        assert len(places(training)) == 10
