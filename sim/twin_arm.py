@@ -116,6 +116,9 @@ class TwinArm:
         self._tare = self._wrist.copy()
         self._refusal = None
 
+    def rest(self) -> None:
+        """Nothing to do: simulated time stands still."""
+
     def stop(self, reason: str) -> None:
         """Hold the present pose; commands are refused until the next reset."""
         self._set_reference(self._tcp_pose(self.data))

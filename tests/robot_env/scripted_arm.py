@@ -67,7 +67,7 @@ class ScriptedArm:
         self.commands: list[ArmCommand] = []
         self.paths: list[np.ndarray] = []
         self.stops: list[str] = []
-        self.connections = self.closed = 0
+        self.connections = self.closed = self.rests = 0
         self.readings: list[Callable[[ArmState], ArmState] | Exception] = []
         self.sendings: list[Callable[[ArmCommand], ArmCommand] | BaseException] = []
         self._cameras = {name: ScriptedCamera(self) for name in task.cameras}
@@ -123,6 +123,9 @@ class ScriptedArm:
         self._rng = np.random.default_rng(rng.integers(2**63))
         self.pose, self.velocity, self.wrench = path[-1].copy(), np.zeros(6), np.zeros(6)
         self.clock_s = 0.0
+
+    def rest(self) -> None:
+        self.rests += 1
 
     def stop(self, reason: str) -> None:
         self.stops.append(reason)

@@ -148,7 +148,7 @@ class Watched:
 
     def __init__(self, arm) -> None:
         self._arm, self.commands, self.paths = arm, [], []
-        self.read, self.stop, self.connect = arm.read, arm.stop, arm.connect
+        self.read, self.stop, self.connect, self.rest = arm.read, arm.stop, arm.connect, arm.rest
         self.cameras = arm.cameras
 
     def send(self, command):
