@@ -6,6 +6,7 @@ from dataclasses import replace
 import numpy as np
 
 from robot_env.arm import ArmCommand, ArmState, Frame
+from robot_env.joints import HOME_RAD
 from robot_env.pose import angle_between, pose_from_offset, pose_from_vector, slerp
 from robot_env.tasks import Scene, Task
 
@@ -89,7 +90,7 @@ class ScriptedArm:
             tcp_pose=self.pose.copy(),
             tcp_velocity=self.velocity.copy(),
             wrench=self.wrench.copy(),
-            joints=np.zeros(7),
+            joints=np.array(HOME_RAD),
             gripper=self.gripper,
             stamp_s=self.clock_s,
         )
