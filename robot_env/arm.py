@@ -136,8 +136,8 @@ class Arm(Protocol):
         """
         ...
 
-    def stop(self, reason: str) -> None:
-        """Hold still now, whatever the arm was doing. Never raises."""
+    def stop(self, reason: str) -> str | None:
+        """Hold still now, whatever the arm was doing. Never raises. Returns why that may not have arrived, if it may not."""
         ...
 
     def close(self) -> None:

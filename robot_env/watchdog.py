@@ -38,7 +38,7 @@ class Watchdog:
     def __init__(
         self,
         hold: Callable[[], None],
-        stop: Callable[[str], None],
+        stop: Callable[[str], object],
         hold_after_s: float = HOLD_AFTER_S,
         stop_after_s: float = STOP_AFTER_S,
         clock: Callable[[], float] = time.monotonic,

@@ -1,4 +1,4 @@
-"""The twin as a robot's own computer has it: driven tick by tick, with references, gains, loads and sensors that nobody tared."""
+"""The twin as a robot's own computer has it: driven tick by tick, with references, gains, a load and raw sensors."""
 
 from dataclasses import dataclass
 
@@ -95,7 +95,9 @@ class RobotTwin(TwinArm):
         """Draws the hole's place anew, the arm staying where it is. Raises `ValueError` while the peg is in the hole."""
         rim_m = self.hole_pose[2] + self.task.scene.hole_depth_m
         if self.pose[2] < rim_m + CLEAR_M:
-            raise ValueError(f"the tool is at {self.pose[2]:.3f} m and the peg may be in the hole; lift it above the rim")
+            raise ValueError(
+                f"the tool is at {self.pose[2]:.3f} m and the peg may be in the hole; lift it above the rim"
+            )
         self._place_hole(self._draw_scene(rng))
         self.tick(self.model.opt.timestep)
 
@@ -119,7 +121,9 @@ class RobotTwin(TwinArm):
         weight = Rotation.from_quat(state.tcp_pose[3:]).inv().apply([0.0, 0.0, -GRAVITY_M_S2 * self._load_kg])
         force = self._wrist[:3] + weight
         # The sensors are about the wrist; the load's weight acts at its centre.
-        torque = self._wrist[3:] - np.cross([0.0, 0.0, panda.TCP_M], self._wrist[:3]) + np.cross(self._load_at_m, weight)
+        torque = (
+            self._wrist[3:] - np.cross([0.0, 0.0, panda.TCP_M], self._wrist[:3]) + np.cross(self._load_at_m, weight)
+        )
         return RawState(
             pose=state.tcp_pose,
             velocity=state.tcp_velocity,

@@ -12,8 +12,9 @@ from scipy.spatial.transform import Rotation
 from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from launch.robots.serl_robot import Refused, SerlRobot, parameters_of
+from launch.robots.serl_robot import Refused, SerlRobot
 from robot_env.arm import GAINS
+from robot_env.serl_state import parameters
 
 LARGEST_BODY = 16_384  # bytes; the longest that a client has to say, all parameters, takes 800
 LONGEST_M = 2.0  # from the base: beyond any arm's reach
@@ -70,7 +71,7 @@ def _largest(name: str) -> float:
 
 _FIELDS: dict[str, Any] = {
     name: (Annotated[float, Field(ge=0, le=_largest(name), allow_inf_nan=False)], None)
-    for name in parameters_of(GAINS["compliant"])
+    for name in parameters(GAINS["compliant"])
 }
 Parameters = create_model("Parameters", __config__=Strict, **_FIELDS)
 

@@ -2,18 +2,17 @@
 
 from collections import deque
 from collections.abc import Mapping
-from dataclasses import asdict
 from typing import Any
 
 import numpy as np
 
 from robot_env.arm import GAINS, Gains
+from robot_env.serl_state import AXES, parameters
 from robot_env.tasks import Task
 from robot_env.watchdog import HOLD_AFTER_S, STOP_AFTER_S, Watchdog
 from sim.robot_twin import RobotTwin
 
 TICK_S = 0.02  # of a paced twin: the controller's reference changes so often, and a tick is computed in a millisecond
-AXES = ("x", "y", "z", "neg_x", "neg_y", "neg_z")
 
 
 class Refused(Exception):
@@ -51,7 +50,7 @@ class SerlRobot:
         self._impedance = True
         self._limit_n = task.wrench_limit["compliant"][0]
         self._forces_n: deque[float] = deque(maxlen=round(self.period_s / TICK_S) if paced else 1)
-        self._parameters = {**parameters_of(GAINS["compliant"])}
+        self._parameters = parameters(GAINS["compliant"])
 
     def state(self) -> dict[str, Any]:
         """All of `/getstate`: SERL's fields, and four that a lab's server does not have, see `docs/franka-protocols.md`."""
@@ -132,10 +131,10 @@ class SerlRobot:
             except ValueError as error:
                 raise Refused(str(error)) from error
 
-    def update(self, parameters: Mapping[str, float]) -> None:
+    def update(self, changes: Mapping[str, float]) -> None:
         """Changes some of the impedance controller's parameters, named as SERL does."""
         with self.lock:
-            now = self._parameters = {**self._parameters, **parameters}
+            now = self._parameters = {**self._parameters, **changes}
             gains = Gains(
                 now["translational_stiffness"],
                 now["rotational_stiffness"],
@@ -175,12 +174,3 @@ class SerlRobot:
         self.fault = reason
         self._watchdog.rest()
         self._hold()
-
-
-def parameters_of(gains: Gains) -> dict[str, float]:
-    """SERL's names for a set of gains; its integral term is off."""
-    plain = asdict(gains)
-    clip_m, clip_rad = plain.pop("translational_clip_m"), plain.pop("rotational_clip_rad")
-    clips = {f"translational_clip_{axis}": clip_m[i % 3] for i, axis in enumerate(AXES)}
-    clips |= {f"rotational_clip_{axis}": clip_rad for axis in AXES}
-    return {**plain, **clips, "translational_Ki": 0.0, "rotational_Ki": 0.0}
