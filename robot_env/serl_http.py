@@ -49,9 +49,17 @@ class SerlServer:
         except requests.RequestException as error:
             raise ConnectionError(f"{url} cannot be reached; start the robot's server, or correct --arm") from error
         if answer.status_code != 200:
-            raise ConnectionError(f"{url} answered {answer.status_code}: {answer.text[:200]}")
+            raise ConnectionError(f"{url} answered {answer.status_code}: {_words(answer)}")
         return answer
 
     def close(self) -> None:
         """Gives the connection back; the next call opens another."""
         self._session.close()
+
+
+def _words(answer: requests.Response) -> str:
+    """What a refusal says: a twin's server has one sentence for it, a lab's a page of HTML."""
+    try:
+        return str(answer.json()["error"])[:300]
+    except (ValueError, KeyError, TypeError):
+        return answer.text[:100]
