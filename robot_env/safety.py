@@ -19,7 +19,7 @@ from robot_env.tasks import Task
 
 TOLERANCE = 1e-9  # m and rad: rounding only, a few hundred times what the pose maths loses
 APPROACH_M = 0.5  # how far outside the box a reset may start: the home pose above a table-top task is within it
-APPROACH_RAD = 1.0  # a tool turned further than this was not left there by this task
+APPROACH_RAD = 1.2  # a quarter turn from the home pose to a box that leaves 30 degrees of it
 # Nothing a seven-joint arm measures lies beyond these; they are also the bounds of the observation space.
 PLAUSIBLE = {"position": 10.0, "velocity": 100.0, "wrench": 1000.0}  # m; m/s, rad/s; N, N·m
 
