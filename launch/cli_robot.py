@@ -56,8 +56,8 @@ def serve(
         from launch.robots.serving import bind, serve
     except ModuleNotFoundError as error:
         raise ValueError(f"segue robot serve needs the package {error.name!r}; install segue[serve]") from error
-    listener = bind(host, port)
     served = SerlRobot(found, pace, hold_after_s, stop_after_s, seed)
+    listener = bind(host, port)
     address = "http://{}:{}".format(*listener.getsockname())
     how = "time passes on the wall clock" if pace else "each reference lets one control period pass"
     console.print(

@@ -14,7 +14,7 @@ from robot_env.tasks import Task
 from robot_env.watchdog import HOLD_AFTER_S, STOP_AFTER_S, Watchdog
 
 TIMEOUT_S = 1.0
-SETTLE = 0.7  # of a period, from a reference to the reading of what came of it; the rest is for reading and the policy
+SETTLE = 0.6  # of a period, from a reference to the reading of what came of it; the rest is for reading and the policy
 FOLLOW_STEPS, REST_STEPS = 20, 30  # control periods for each pose of a reset, and to come to rest at its end
 NEAR_M, NEAR_RAD = 0.01, 0.05  # of the end of a reset: friction keeps an arm without an integral term a few mm off
 

@@ -14,6 +14,7 @@ from launch.robots.serl_robot import TICK_S, SerlRobot
 START_S = 10.0
 END_S = 5.0
 SLIP_S = 0.2  # a robot whose machine was away for longer does not catch up: its time slips
+BACKLOG = 16
 IDLE_S = 3600.0  # a client that says nothing for so long is gone
 
 
@@ -60,6 +61,7 @@ def bind(host: str, port: int) -> socket.socket:
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
         listener.bind((host, port))
+        listener.listen(BACKLOG)  # who connects before the server runs waits, and is not refused
     except OSError as error:
         listener.close()
         raise OSError(
@@ -72,7 +74,7 @@ def make_server(robot: SerlRobot) -> uvicorn.Server:
     """The server of a robot, not yet running."""
     config = uvicorn.Config(
         make_app(robot),
-        log_level="warning",
+        log_config=None,
         access_log=False,
         lifespan="off",
         loop="asyncio",
@@ -80,7 +82,7 @@ def make_server(robot: SerlRobot) -> uvicorn.Server:
         ws="none",
         timeout_keep_alive=int(IDLE_S),
         timeout_graceful_shutdown=int(END_S),
-        backlog=16,
+        backlog=BACKLOG,
         limit_concurrency=16,
     )
     return uvicorn.Server(config)

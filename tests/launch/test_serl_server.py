@@ -287,10 +287,9 @@ def test_a_contact_force_above_the_limit_is_a_reflex_that_stays(paced):
 
 
 def test_a_port_that_is_taken_is_one_sentence():
-    with bind("127.0.0.1", 0) as listener:
-        listener.listen()
-        with pytest.raises(OSError, match=r"cannot be listened on .*; choose another --host or --port"):
-            bind(*listener.getsockname())
+    taken = pytest.raises(OSError, match=r"cannot be listened on .*; choose another --host or --port")
+    with bind("127.0.0.1", 0) as listener, taken:
+        bind(*listener.getsockname())
 
 
 def test_a_paced_twin_lives_on_the_wall_clock():

@@ -76,7 +76,7 @@ def test_each_reference_is_a_period_after_the_last_one():
         begun_s = clock.now_s
         for _ in range(10):
             env.step(STILL)
-        assert clock.now_s - begun_s == pytest.approx(0.97)  # nine periods, and 0.7 of one until it was read
+        assert clock.now_s - begun_s == pytest.approx(0.96)  # nine periods, and 0.6 of one until it was read
 
 
 def test_gains_are_serls_and_travel_only_when_the_mode_changes():
