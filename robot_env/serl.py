@@ -16,6 +16,7 @@ from robot_env.watchdog import HOLD_AFTER_S, STOP_AFTER_S, Watchdog
 TIMEOUT_S = 1.0
 SETTLE = 0.6  # of a period, from a reference to the reading of what came of it; the rest is for reading and the policy
 FOLLOW_STEPS, REST_STEPS = 20, 30  # control periods for each pose of a reset, and to come to rest at its end
+RELAX_S = 0.5  # after a stop, until what the arm was pressed against has given way
 NEAR_M, NEAR_RAD = 0.01, 0.05  # of the end of a reset: friction keeps an arm without an integral term a few mm off
 
 
@@ -62,22 +63,18 @@ class SerlArm:
         self._twin = self._lockstep = False
 
     def connect(self) -> None:
-        """Checks that the server answers with a state; after a stop, clears errors and starts impedance.
-
-        Raises `ConnectionError` or `TimeoutError`.
-        """
+        """Asks for a state; after a stop, clears errors and starts impedance. Raises `ConnectionError`, `TimeoutError`."""
         with self._lock:
             state = self._server.state()
             self._twin, self._lockstep = state.twin, state.lockstep
             if self._simulated and not state.twin:
-                raise ConnectionError(
-                    f"{self._server.url} does not say that it is a twin; leave ',simulated' out for a robot"
-                )
+                raise ConnectionError(f"{self._server.url} does not say that it is a twin; leave ',simulated' out")
             if self._stopped:
                 if not self._stop_arrived:
                     self._server.post("stopimp")  # or a second controller would be started beside the first
                 self._server.post("clearerr")
                 self._server.post("startimp")
+                self._sleep(0.0 if self._lockstep else RELAX_S)
             if self._refusal is not None:
                 self._refusal = "the arm has not been reset since it was connected"
             self.watchdog.clear()
@@ -188,8 +185,7 @@ class SerlArm:
 
     def _require_ready(self, reset: bool = False) -> None:
         self.watchdog.require_alive()
-        may = self._refusal is None or (reset and not self._stopped)
-        if not may:
+        if self._refusal is not None and not (reset and not self._stopped):
             raise ConnectionError(f"command refused: {self._refusal}; connect it, and reset it")
 
     def _send(self, command: ArmCommand) -> None:
