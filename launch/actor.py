@@ -14,8 +14,8 @@ from agent.types import SOURCES, Nets, Phase, Transition
 from launch.evaluate import Evaluator
 from launch.orders import Order, Place
 from launch.recipes import FinetuneRecipe
-from launch.tasks import Environment
-from robot_env.faults import ArmFault
+from launch.tasks import Environment, begin_episode
+from robot_env.make import parse_arm
 
 CONTROL = ("late_s", "step_s", "held_steps")  # of an environment's `info`: how its control loop did
 
@@ -70,7 +70,9 @@ class Actor:
         """
         first = self._obs is None
         if first:
-            self._obs, self._step, self.episodes = self._reset(), 0, self.episodes + 1
+            seed = episode_seed(self._seed, self.episodes, self.actor_id)
+            self._obs = begin_episode(self.env, self._operator, seed)
+            self._step, self.episodes = 0, self.episodes + 1
         obs: Mapping[str, np.ndarray] = self._obs  # type: ignore[assignment]
         policy = self._policies[phase]
         policy.calls = self.env_steps
@@ -99,17 +101,6 @@ class Actor:
             self.env.acknowledge(self._operator)
         control = {name: info[name] for name in CONTROL if name in info}
         return Step(transition, first, bool(info["succeed"]), info.get("fault"), control, info.get("discarded", False))
-
-    def _reset(self) -> Mapping[str, np.ndarray]:
-        """Begins an episode; a fault on the way is acknowledged where the operator is the program, and tried once more."""
-        seed = episode_seed(self._seed, self.episodes, self.actor_id)
-        try:
-            return self.env.reset(seed=seed)[0]
-        except ArmFault:
-            if self._operator is None or self.env.fault is None:
-                raise
-            self.env.acknowledge(self._operator)
-            return self.env.reset(seed=seed)[0]
 
 
 class Performer:
@@ -189,7 +180,7 @@ def make_performer(
 
 def operator_of(arm: str) -> str | None:
     """In whose name a fault is acknowledged: a twin's by the program, a robot's by a human."""
-    return "the twin's runner" if arm == "twin" else None
+    return "the twin's runner" if parse_arm(arm).simulated else None
 
 
 def episode_seed(seed: int, episode: int, actor_id: int = 0) -> int:

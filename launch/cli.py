@@ -11,7 +11,17 @@ import tyro
 from rich.table import Table
 
 from agent.replay.dataset import Dataset
-from launch import catalogue, cli_camera, cli_classifier, cli_data, cli_encoder, cli_measure, cli_record, cli_remote
+from launch import (
+    catalogue,
+    cli_camera,
+    cli_classifier,
+    cli_data,
+    cli_encoder,
+    cli_measure,
+    cli_record,
+    cli_remote,
+    cli_robot,
+)
 from launch.build import learning_with
 from launch.curves import draw, rows
 from launch.evaluate import MODES
@@ -138,6 +148,7 @@ app.command(cli_classifier.classifier, name="classifier", help=cli_classifier.SU
 app.command(cli_camera.camera, name="camera", help=cli_camera.SUMMARY)
 app.command(cli_camera.hand, name="hand", help=cli_camera.HAND_SUMMARY)
 app.command(cli_record.record, name="record", help=cli_record.SUMMARY)
+app.command(cli_robot.robot, name="robot", help=cli_robot.SUMMARY)
 
 
 @app.command
@@ -154,7 +165,7 @@ def evaluate(
     Args:
         checkpoint: Folder of a pretrain or finetune run.
         trials: How many fixed initial poses.
-        arm: Which arm.
+        arm: Which arm: `twin`, or NAME:ADDRESS such as serl:http://127.0.0.1:5000; `,simulated` after it for a twin there.
         seed: Of sampled actions.
     """
     result = evaluate_stage(checkpoint, trials, arm, seed, realtime)

@@ -10,7 +10,7 @@ from scipy.stats import beta
 
 from agent.policy import MODE, SAMPLE, Policy, PolicyParams
 from agent.types import Behavior, Nets
-from launch.tasks import Environment, normalized_score, offset_of, trial_starts
+from launch.tasks import Environment, begin_episode, normalized_score, offset_of, trial_starts
 
 Mode = Literal["mode", "sample"]
 MODES: tuple[Mode, ...] = ("mode", "sample")
@@ -122,7 +122,7 @@ class Evaluator:
     def trial(self, now: PolicyParams, mode: Mode, number: int, watch: Callable[[], None] | None = None) -> Trial:
         """One trial; `watch` is called before the first and after each step."""
         policy, start = self._policies[mode], self.starts[number]
-        obs, _ = self.env.reset(seed=start.seed, options=dict(start.options))
+        obs = begin_episode(self.env, self.operator, start.seed, dict(start.options))
         step, over, info, raw_return = 0, False, {}, 0.0
         while not over:
             if watch is not None:

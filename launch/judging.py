@@ -46,7 +46,7 @@ def make_judged_env(
         return make_env(task, arm, realtime=realtime)
     check_task(task, arm)
     judge = None if reward is None else judge_of(task, reward, vision)
-    truth = GeometricSuccess(task) if arm == "twin" and judge is not None else None
+    truth = GeometricSuccess(task) if make.parse_arm(arm).simulated and judge is not None else None
     beside: dict[str, Any] = {"cameras": cameras} if cameras else {}
     if human is not None:
         beside |= {"intervention": human.intervention, "operator": human.operator}

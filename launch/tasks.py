@@ -12,6 +12,7 @@ from gymnasium import spaces
 
 from agent.replay.journal_info import DatasetInfo
 from robot_env import make, observation
+from robot_env.faults import ArmFault
 from robot_env.pace import Pace
 from robot_env.preflight import preflight
 from robot_env.starts import evaluation_starts
@@ -75,7 +76,7 @@ def check_task(task: AnyTask, arm: str) -> None:
     """Raises `ValueError` where a task contradicts itself, or there is no such arm for it; loads no model."""
     if isinstance(task, Task):
         preflight(task)
-        make.check_arm(arm)
+        make.parse_arm(arm)
     elif arm != "twin":
         raise ValueError(f"arm {arm!r}: task {task.name!r} is simulated only; leave --arm out")
 
@@ -93,6 +94,23 @@ def make_env(
     if isinstance(task, Task):
         return make.make_env(task, arm, realtime=realtime)
     return learning_env.LearningEnv(task, render_mode, Pace(task.hz) if realtime else None)
+
+
+def begin_episode(
+    env: Environment, operator: str | None, seed: int, options: dict[str, Any] | None = None
+) -> Mapping[str, np.ndarray]:
+    """A reset. A fault on the way is acknowledged where the operator is the program, and the reset tried once more.
+
+    Raises:
+        ArmFault: a fault waits for a human, or came again.
+    """
+    try:
+        return env.reset(seed=seed, options=options)[0]
+    except ArmFault:
+        if operator is None or env.fault is None:
+            raise
+        env.acknowledge(operator)
+        return env.reset(seed=seed, options=options)[0]
 
 
 def spaces_of(task: AnyTask) -> tuple[spaces.Dict, spaces.Box]:

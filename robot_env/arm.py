@@ -1,8 +1,8 @@
 """What every arm speaks: its state, a command to it, and the protocol between them and the environment.
 
 Poses are `(7,)` arrays, metres and a unit quaternion in the order x y z w, of the tool centre point (TCP) in the
-robot's base frame. Wrenches are `(6,)` arrays, newtons then newton-metres, of the environment on the tool, in the
-tool's frame, zeroed ("tared") at every reset.
+robot's base frame. Wrenches are `(6,)` arrays, newtons then newton-metres, of the environment on the tool, along the
+tool's axes and about the hand's mount, zeroed ("tared") at every reset.
 """
 
 from collections.abc import Mapping
@@ -129,8 +129,15 @@ class Arm(Protocol):
         """
         ...
 
-    def stop(self, reason: str) -> None:
-        """Hold still now, whatever the arm was doing. Never raises."""
+    def rest(self) -> None:
+        """An episode is over, and no command comes for a while, on purpose: watchdogs rest until the next one.
+
+        The arm stays where it is. Never raises: a connection that is lost shows at the next call.
+        """
+        ...
+
+    def stop(self, reason: str) -> str | None:
+        """Hold still now, whatever the arm was doing. Never raises. Returns why that may not have arrived, if it may not."""
         ...
 
     def close(self) -> None:

@@ -53,8 +53,11 @@ class ArmWithCameras:
     def reset(self, path: np.ndarray, rng: np.random.Generator) -> None:
         self.arm.reset(path, rng)
 
-    def stop(self, reason: str) -> None:
-        self.arm.stop(reason)
+    def rest(self) -> None:
+        self.arm.rest()
+
+    def stop(self, reason: str) -> str | None:
+        return self.arm.stop(reason)
 
     def close(self) -> None:
         try:

@@ -177,6 +177,8 @@ class RobotEnv(gymnasium.Env[dict[str, Any], np.ndarray]):
             info["discarded"] = True
         truncated = not terminated and (end is not None or self._step >= self.task.max_steps)
         self._running = not (terminated or truncated)
+        if not self._running:
+            self.arm.rest()
         return dict(self._obs), self._reward(info["raw_reward"]), terminated, truncated, info
 
     def close(self) -> None:

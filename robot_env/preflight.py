@@ -1,6 +1,6 @@
 """Preflight: a task is read once, before any arm moves, and refused with every reason it should not run."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from math import isfinite
 
 from robot_env.safety import TOLERANCE
@@ -16,6 +16,17 @@ def preflight(task: Task) -> None:
     faults = list(_numbers(task)) or [*_box(task), *_limits(task)]
     if faults:
         raise ValueError(f"task {task.name!r} does not pass preflight: " + " ".join(faults))
+
+
+def outside(task: Task, offset: Sequence[float]) -> str:
+    """Which axes of an offset `(6,)` leave a task's box, and by how much; empty where none does."""
+    words = []
+    for axis, value, low, high in zip(AXES, offset, task.low, task.high, strict=True):
+        far = max(low - value, value - high)
+        if far > TOLERANCE:
+            unit = "m" if axis in AXES[:3] else "rad"
+            words.append(f"{axis} {value:.4g} {unit} is {far:.4g} outside {low:.4g}..{high:.4g}")
+    return ", ".join(words)
 
 
 def _numbers(task: Task) -> Iterator[str]:

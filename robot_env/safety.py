@@ -13,12 +13,13 @@ import numpy as np
 
 from robot_env.arm import ArmCommand, ArmState, Mode
 from robot_env.faults import Violation
+from robot_env.joints import complaint
 from robot_env.pose import angle_between, normalize, offset_from_pose, pose_from_offset, pose_from_vector
 from robot_env.tasks import Task
 
 TOLERANCE = 1e-9  # m and rad: rounding only, a few hundred times what the pose maths loses
 APPROACH_M = 0.5  # how far outside the box a reset may start: the home pose above a table-top task is within it
-APPROACH_RAD = 1.0  # a tool turned further than this was not left there by this task
+APPROACH_RAD = 1.2  # a quarter turn from the home pose to a box that leaves 30 degrees of it
 # Nothing a seven-joint arm measures lies beyond these; they are also the bounds of the observation space.
 PLAUSIBLE = {"position": 10.0, "velocity": 100.0, "wrench": 1000.0}  # m; m/s, rad/s; N, N·m
 
@@ -96,7 +97,7 @@ class SafetyLayer:
         pose = _pose("measured pose", state.tcp_pose, 1e-3)  # drivers read float32 matrices
         wrench = _vector("measured wrench", state.wrench, 6)
         velocity = _vector("measured velocity", state.tcp_velocity, 6)
-        _vector("measured joint angles", state.joints, 7)
+        joints = _vector("measured joint angles", state.joints, 7)
         if not 0.0 <= state.gripper <= 1.0:
             raise Violation(f"measured gripper opening {state.gripper} is outside 0..1")
         for name, values in (("position", pose[:3]), ("velocity", velocity), ("wrench", wrench)):
@@ -108,6 +109,8 @@ class SafetyLayer:
         if force > self.wrench_limit[mode][0] or torque > self.wrench_limit[mode][1]:
             limits = "{:g} N, {:g} N·m".format(*self.wrench_limit[mode])
             raise Violation(f"wrench {force:.1f} N, {torque:.2f} N·m is above the {mode} limit of {limits}")
+        if (words := complaint(joints)) is not None:
+            raise Violation(f"{words}; guide the arm to another configuration by hand")
         return pose
 
     def check_command(self, command: ArmCommand, measured: Sequence[float]) -> None:

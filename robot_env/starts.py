@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from robot_env.safety import TOLERANCE
+from robot_env.preflight import outside
 from robot_env.tasks import Task
 
 
@@ -60,8 +60,6 @@ def parse_start(task: Task, options: dict | None, drawn: np.ndarray) -> np.ndarr
         raise ValueError(
             f"reset option 'offset' {offset} is not six finite numbers; give xyz in m and Euler xyz in rad"
         )
-    if (start < np.asarray(task.low) - TOLERANCE).any() or (start > np.asarray(task.high) + TOLERANCE).any():
-        raise ValueError(
-            f"start offset {start} is outside the box {task.low}..{task.high}; move it in or widen the box"
-        )
+    if why := outside(task, start.tolist()):
+        raise ValueError(f"start offset {start} is outside the box of task {task.name!r}: {why}; move it in")
     return start

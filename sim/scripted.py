@@ -80,11 +80,14 @@ class ScriptedInsertion:
         return np.clip(action, -1.0, 1.0)
 
     def _way(self, state: ArmState, tcp: Rotation) -> tuple[np.ndarray, np.ndarray]:
-        """The move (m) and the turn (Euler xyz, rad) still to go, base axes."""
+        """The move (m) and the turn (Euler xyz, rad) still to go, base axes. Down is along the hole, which may lean."""
+        down = self._goal_turn.apply([0.0, 0.0, 1.0])
         shift = self._goal_m - state.tcp_pose[:3]
+        depth = float(shift @ down)
+        across = shift - depth * down
         turn = (self._goal_turn * tcp.inv()).as_euler("xyz")
-        height = -shift[2] - self._task.scene.hole_depth_m  # of the peg's tip above the rim
-        off_m, off_rad = np.abs(shift[:2]).max(), np.abs(turn).max()
+        height = depth - self._task.scene.hole_depth_m  # of the peg's tip above the rim
+        off_m, off_rad = np.abs(across).max(), np.abs(turn).max()
         shaking = 1.0 + SHAKING * self._quality.noise
         slack = (LOST if self._sinking else 1.0) * shaking
         self._pressing = self._pressing + 1 if self._sinking and abs(height) < INSIDE_M else 0
@@ -92,5 +95,5 @@ class ScriptedInsertion:
             off_m < ALIGNED_M * slack and off_rad < ALIGNED_RAD * slack and self._pressing < PATIENCE * shaking
         )
         if height > -INSIDE_M:
-            shift[2] = -SINK_M * shaking if self._sinking else HOVER_M - height
-        return shift, turn
+            depth = SINK_M * shaking if self._sinking else height - HOVER_M
+        return across + depth * down, turn

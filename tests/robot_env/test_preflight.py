@@ -7,9 +7,12 @@ import numpy as np
 import pytest
 
 from robot_env.env import RobotEnv
+from robot_env.make import make_arm
 from robot_env.pose import offset_from_pose, pose_from_vector
-from robot_env.preflight import preflight
+from robot_env.preflight import outside, preflight
+from robot_env.starts import evaluation_starts
 from robot_env.tasks import Scene, Task, find_task, task_names
+from sim.scripted import ScriptedInsertion, ScriptQuality
 from tests.robot_env.scripted_arm import TOY, ScriptedArm
 
 
@@ -74,7 +77,7 @@ def test_all_that_is_wrong_is_said_at_once():
         preflight(task)
 
 
-# The peg task as it was published with WSRL's robot code: target and box, and three of its fixed reset poses
+# The peg task as it was published with WSRL's robot code, in the version that lists reset poses: target, box, and all of them
 # (base frame, m and rad, to the millimetre and milliradian).
 PUBLISHED_TARGET = (0.578, -0.073, 0.105, 3.090, 0.023, 1.611)
 PUBLISHED = Task(
@@ -88,24 +91,63 @@ PUBLISHED = Task(
 )
 PUBLISHED_RESETS = [
     (0.546, -0.135, 0.204, -3.099, 0.079, 1.639),
+    (0.527, -0.074, 0.199, -3.062, 0.073, 1.656),
+    (0.545, -0.019, 0.194, -3.059, 0.041, 1.683),
     (0.588, -0.027, 0.187, -3.117, -0.001, 1.667),
+    (0.621, -0.026, 0.184, -3.113, -0.039, 1.661),
+    (0.624, -0.057, 0.190, -3.128, -0.036, 1.644),
     (0.621, -0.100, 0.192, -3.135, -0.033, 1.624),
+    (0.623, -0.139, 0.182, -3.138, -0.052, 1.614),
+    (0.589, -0.125, 0.187, -3.116, 0.047, 1.696),
+    (0.585, -0.085, 0.192, -3.094, 0.033, 1.632),
 ]
+FRANKA = find_task("peg_insertion_franka")
+
+
+def published_offset(pose):
+    return offset_from_pose(pose_from_vector(pose), pose_from_vector(PUBLISHED_TARGET))
 
 
 @pytest.mark.parametrize("pose", PUBLISHED_RESETS)
 def test_the_published_reset_poses_leave_the_published_box(pose):
-    offset = offset_from_pose(pose_from_vector(pose), pose_from_vector(PUBLISHED_TARGET))
-    with pytest.raises(ValueError, match=r"reset roll .* outside the box -0\.01\.\.0\.01 rad"):
+    offset = published_offset(pose)
+    with pytest.raises(ValueError, match=r"reset (roll|pitch) .* outside the box -0\.01\.\.0\.01 rad"):
         preflight(replace(PUBLISHED, reset=offset, reset_range=(0.0,) * 6))
     env = RobotEnv(PUBLISHED, ScriptedArm(PUBLISHED))
-    with pytest.raises(ValueError, match="outside the box"):
+    with pytest.raises(ValueError, match=r"box of task 'published_peg': .*rad is 0\.0\d+ outside -0\.01\.\.0\.01"):
         env.reset(seed=0, options={"offset": offset})
 
 
 def test_the_published_task_is_refused_with_the_spread_of_its_reset_poses():
-    target = pose_from_vector(PUBLISHED_TARGET)
-    offsets = np.array([offset_from_pose(pose_from_vector(pose), target) for pose in PUBLISHED_RESETS])
+    offsets = np.array([published_offset(pose) for pose in PUBLISHED_RESETS])
     middle, half = (offsets.max(0) + offsets.min(0)) / 2, (offsets.max(0) - offsets.min(0)) / 2
     with pytest.raises(ValueError, match=r"reset roll .* reset pitch "):
         preflight(replace(PUBLISHED, reset=tuple(middle), reset_range=tuple(half)))
+
+
+def test_the_task_that_is_shipped_has_the_published_numbers_and_reset_poses_in_its_box():
+    assert (FRANKA.max_steps, FRANKA.discount, FRANKA.action_scale, FRANKA.hz) == (500, 0.98, (0.02, 0.1), 10.0)
+    np.testing.assert_allclose(np.subtract(FRANKA.high, FRANKA.low), [0.1, 0.1, 0.1, 0.02, 0.02, pi / 3])
+    starts = evaluation_starts(FRANKA, 20)
+    assert len({tuple(start.offset) for start in starts}) == 20
+    for start in starts:
+        assert outside(FRANKA, start.offset.tolist()) == ""
+        assert start.offset[2] == 0.10
+    for pose in PUBLISHED_RESETS:
+        assert "rad is" in outside(FRANKA, published_offset(pose))
+
+
+def test_the_twin_carries_out_the_shipped_task_from_each_reset_pose():
+    task = replace(FRANKA, cameras=())
+    arm = make_arm(task, "twin")
+    env = RobotEnv(task, arm)
+    ends = []
+    hand = ScriptQuality(noise=0.02)  # a steady one repeats its last half millimetre for ever in some of them
+    for start in evaluation_starts(task, 20):
+        env.reset(seed=start.seed, options={"offset": start.offset})
+        expert, over = ScriptedInsertion(task, arm.hole_pose, hand, np.random.default_rng(0)), False
+        while not over:
+            *_, terminated, truncated, info = env.step(expert.act(arm.read()))
+            over = terminated or truncated
+        ends.append(info["succeed"])
+    assert ends == [True] * 20
