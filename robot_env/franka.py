@@ -19,13 +19,13 @@ from robot_env.watchdog import Watchdog
 
 T = TypeVar("T")
 
-STREAM_S = 0.002  # between two references on the wall clock: the 1 kHz law is the driver's, this clips its error anew
+STREAM_S = 0.002  # between two looks at the robot, wall clock: the law at 1 kHz is the library's
 SEND_SHARE = 0.9  # of a control period; reading, the policy and the environment's pace need the rest
 SILENT_S = 1.0  # without a newer state the robot is gone; its clients give up then as well
 CONNECT_S = 10.0  # for a host that does not answer
-STOP_WAIT_S = 2.0  # for a driver that another thread is using
-RESET_M_S, RESET_RAD_S = 0.15, 0.75  # how fast a reset moves its reference: SERL's precise gains lag by half their clip
-REST_M_S, REST_RAD_S, REST_M, REST_RAD = 0.004, 0.02, 0.0015, 0.006  # slower and nearer than this is at rest, at the goal
+STOP_WAIT_S = 2.0  # for a library that another thread is using
+RESET_M_S, RESET_RAD_S = 0.15, 0.4  # how fast a reset moves its reference: the precise gains lag by less than their clips
+REST_M_S, REST_RAD_S, REST_M, REST_RAD = 0.003, 0.01, 0.0015, 0.006  # slower and nearer than this is at rest, at the goal
 REST_S = 3.0  # until it must be
 TARE_READINGS = 20
 # Above these the robot itself stops with a reflex, whatever this computer does: per axis, joint torques in N·m.
@@ -77,14 +77,14 @@ class Driver(Protocol):
     def start(self, gains: Gains) -> None:
         """Begin impedance control at the present pose. Never recovers from an error."""
 
-    def change_gains(self, gains: Gains, pose: np.ndarray) -> None:
-        """Go on with other gains; the reference is the present pose `(4, 4)`."""
+    def change_gains(self, gains: Gains) -> None:
+        """Go on with other gains."""
 
-    def refer(self, position: np.ndarray, quaternion: np.ndarray) -> None:
-        """The controller's next reference, m and xyzw. Raises `ConnectionError` where no controller runs any longer."""
+    def refer(self, goal: np.ndarray, reading: Reading) -> None:
+        """The controller's reference, `(7,)`, its error cut as the gains say. Called again and again with the newest state."""
 
     def read(self) -> Reading:
-        """The newest state, whether a controller runs or not."""
+        """The newest state, whether a controller runs or not. Raises where the controller has ended by itself."""
 
     def halt(self) -> None:
         """End impedance control, and return when it has ended; nothing where none runs."""
@@ -96,8 +96,9 @@ class Driver(Protocol):
 class FrankaArm:
     """A Franka under Cartesian impedance control at 1 kHz in its client library.
 
-    All drivers' calls are made under one lock. A watchdog holds the arm when no reference has come for half a second, and stops it
-    after five; a stopped arm moves again at the next reset, one with an error after an acknowledged fault only.
+    While the arm moves, one thread reads the newest state and hands the library its reference; whoever else uses the library takes
+    the same lock. The thread is the watchdog too: it holds the arm when no reference has come for half a second, and stops it
+    after five. A stopped arm moves again at the next reset, one that has stopped by itself after an acknowledged fault only.
 
     Args:
         task: its `hz` is the rate of references, its precise wrench limits are where the robot raises a reflex by default.
@@ -117,30 +118,38 @@ class FrankaArm:
     ) -> None:
         self.task, self._driver, self._load = task, driver, load
         self._reflex = reflex or task.wrench_limit["precise"]
-        self._lock = threading.RLock()
-        self._watchdog = Watchdog(self._lock, self._hold, self.stop, clock=clock)
-        self._tare, self._mode = np.zeros(6), "compliant"
+        self._news = threading.Condition(threading.RLock())
+        self._watchdog = Watchdog(clock)
+        self._thread: threading.Thread | None = None
+        self._closed = threading.Event()
         self._open = False
-        self._refusal: str | None = "the arm has not been reset yet"
+        self._mode: Mode = "precise"
+        self._goal: np.ndarray | None = None  # (7,), while the arm moves
+        self._newest: Reading | None = None
+        self._heard_s = 0.0  # when the newest state came, on the wall clock
+        self._tare = np.zeros(6)
+        self._refusal: Exception | None = RuntimeError("the arm has not been reset yet; call reset first")
 
     def connect(self) -> None:
-        with self._lock:
+        with self._news:
+            if self._goal is not None:
+                return  # it moves: it is open and well
             if self._open and not self._is_alive():
                 self._let_go()
             if not self._open:
                 self._driver.open()
                 self._open = True
             if self._driver.read().error:
-                self._driver.halt()
                 self._driver.recover()
-            if self._refusal is not None:
-                self._driver.halt()
-                self._driver.configure(*self._reflex, JOINT_REFLEX_NM, self._load)
-        self._watchdog.start()
+            self._driver.configure(*self._reflex, JOINT_REFLEX_NM, self._load)
+            if self._thread is None:
+                self._closed.clear()
+                self._thread = threading.Thread(target=self._stream, name="references", daemon=True)
+                self._thread.start()
 
     def read(self) -> ArmState:
-        with self._lock:
-            reading = self._read()
+        with self._news:
+            reading = self._look()
         return ArmState(
             tcp_pose=_vector(reading.pose),
             tcp_velocity=reading.velocity,
@@ -156,15 +165,17 @@ class FrankaArm:
         Raises:
             RuntimeError: the arm was stopped, and has not been reset since.
             ConnectionError: the robot is gone, or has stopped by itself.
+            ValueError: the pose is not finite.
         """
-        with self._lock:
-            self._require_running()
-            if command.mode != self._mode:
-                self._driver.change_gains(GAINS[command.mode], self._read().pose)
-                self._mode = command.mode
-            started_s = self._read().stamp_s
         goal = np.array(command.tcp_pose, float)
-        self._stream(lambda elapsed_s: goal, SEND_SHARE / self.task.hz, started_s)
+        if not np.isfinite(goal).all():
+            raise ValueError(f"pose {goal} is not finite; send seven finite numbers")
+        with self._news:
+            self._require_running()
+            self._change_mode(command.mode)
+            started_s = self._look().stamp_s
+            self._head_for(goal)
+        self._await(lambda reading: reading.stamp_s - started_s >= SEND_SHARE / self.task.hz)
         return ArmCommand(goal, 0.0, command.mode)
 
     def reset(self, path: np.ndarray, rng: np.random.Generator) -> None:
@@ -174,41 +185,43 @@ class FrankaArm:
             ConnectionError: the robot is gone, or has stopped by itself.
             TimeoutError: it did not come to rest at the end.
         """
-        with self._lock:
-            self._refusal = "the last reset failed"
-            self._driver.halt()
-            reading = self._read()
+        with self._news:
+            self._halt(RuntimeError("the last reset failed; call reset again"))
+            reading = self._driver.read()
             self._driver.start(GAINS["precise"])
             self._mode, self._refusal = "precise", None
+            self._newest, self._heard_s = reading, time.monotonic()
+            self._head_for(_vector(reading.pose))
         route = _Route([_vector(reading.pose), *np.asarray(path, float)])
-        self._stream(route.at, route.duration_s, reading.stamp_s)
+        self._await(lambda now: self._follow(route, now.stamp_s - reading.stamp_s))
         goal = route.at(route.duration_s)
         self._settle(goal)
-        with self._lock:
+        with self._news:
             self._require_running()
-            self._driver.change_gains(GAINS["compliant"], _matrix(goal))
-            self._mode = "compliant"
+            self._change_mode("compliant")
         self._settle(goal)
-        self._tare = np.mean([self._next_reading().wrench for _ in range(TARE_READINGS)], axis=0)
+        self._tare = self._mean_wrench()
 
     def stop(self, reason: str) -> None:
-        """End the motion: the robot holds itself. From any thread; a driver that is stuck is not waited for."""
-        self._refusal = self._refusal or f"the arm was stopped ({reason})"
-        taken = self._lock.acquire(timeout=STOP_WAIT_S)
+        """End the motion: the robot holds itself. From any thread; a driver that is stuck is waited for two seconds only."""
+        refusal = RuntimeError(f"command refused: the arm was stopped ({reason}); call reset first")
+        self._refusal = self._refusal or refusal
+        taken = self._news.acquire(timeout=STOP_WAIT_S)
         try:
-            self._watchdog.rest()
-            if self._open:
-                self._driver.halt()
+            self._halt(refusal)
         except Exception:  # the connection is gone: the robot stops by itself when it hears nothing
             pass
         finally:
             if taken:
-                self._lock.release()
+                self._news.release()
 
     def close(self) -> None:
-        self._watchdog.close()
-        with self._lock:
-            self.stop("it was closed")
+        self.stop("it was closed")
+        self._closed.set()
+        if self._thread is not None:
+            self._thread.join(1.0)
+            self._thread = None
+        with self._news:
             if self._open:
                 self._let_go()
 
@@ -216,80 +229,108 @@ class FrankaArm:
     def cameras(self) -> Mapping[str, Camera]:
         return {}
 
-    def _stream(self, at: Callable[[float], np.ndarray], duration_s: float, started_s: float) -> None:
-        """References `at(elapsed)` `(7,)` until a duration of the robot's clock has passed."""
-        while True:
-            with self._lock:
+    def _stream(self) -> None:
+        """The thread: the newest state, the reference, the watchdog."""
+        while not self._closed.wait(STREAM_S):
+            with self._news:
+                if self._goal is None:
+                    continue
+                try:
+                    self._tick()
+                except Exception as error:  # whoever waits for the arm is told
+                    self._fail(error)
+                self._news.notify_all()
+
+    def _tick(self) -> None:
+        reading, now_s = self._driver.read(), time.monotonic()
+        if reading.error:
+            raise ConnectionError(f"the robot has stopped by itself: {reading.error}")
+        if self._newest is None or reading.stamp_s > self._newest.stamp_s:
+            self._newest, self._heard_s = reading, now_s
+        elif now_s - self._heard_s > SILENT_S:
+            raise ConnectionError(f"the robot has sent no state for {SILENT_S:g} s; look at its network and its brakes")
+        due = self._watchdog.due()
+        if due == "stop":
+            raise TimeoutError(f"no reference came for {self._watchdog.stop_s:g} s, so the arm was stopped; call reset")
+        if due == "hold":
+            self._goal = _vector(reading.pose)
+        self._driver.refer(cast(np.ndarray, self._goal), reading)
+
+    def _fail(self, error: Exception) -> None:
+        try:
+            self._halt(error)
+        except Exception:  # it is the first error that counts; the robot stops by itself when it hears nothing
+            pass
+
+    def _halt(self, refusal: Exception) -> None:
+        """End the motion; until the next reset every command raises the reason. Called under the lock."""
+        self._refusal, self._goal = refusal, None
+        if self._open:
+            self._driver.halt()
+
+    def _look(self) -> Reading:
+        """The newest state: the thread's while the arm moves. Called under the lock."""
+        if self._goal is not None and self._newest is not None:
+            return self._newest
+        if isinstance(self._refusal, ConnectionError):
+            raise self._refusal
+        return self._driver.read()
+
+    def _await(self, done: Callable[[Reading], bool]) -> Reading:
+        """The first state from now on for which `done` says so; raises what ended the motion before."""
+        with self._news:
+            while True:
                 self._require_running()
-                reading = self._read()
-                elapsed_s = reading.stamp_s - started_s
-                self._refer(at(min(elapsed_s, duration_s)), reading)
-            if elapsed_s >= duration_s:
-                return
-            self._wait_for_news(reading)
+                if self._newest is not None and done(self._newest):
+                    return self._newest
+                self._news.wait(SILENT_S)
+
+    def _follow(self, route: "_Route", elapsed_s: float) -> bool:
+        self._head_for(route.at(min(elapsed_s, route.duration_s)))
+        return elapsed_s >= route.duration_s
 
     def _settle(self, goal: np.ndarray) -> None:
         """Wait until the arm is at rest at the goal `(7,)`."""
-        with self._lock:
-            started_s = self._read().stamp_s
-        while True:
-            with self._lock:
-                self._require_running()
-                reading = self._read()
-                self._refer(goal, reading)
+        began_s = self._await(lambda reading: True).stamp_s
+
+        def at_rest(reading: Reading) -> bool:
+            self._head_for(goal)
             pose, speed = _vector(reading.pose), reading.velocity
-            off_m, off_rad = np.linalg.norm(pose[:3] - goal[:3]), angle_between(pose[3:].tolist(), goal[3:].tolist())
-            slow = np.linalg.norm(speed[:3]) < REST_M_S and np.linalg.norm(speed[3:]) < REST_RAD_S
-            if slow and off_m < REST_M and off_rad < REST_RAD:
-                return
-            if reading.stamp_s - started_s > REST_S:
+            off_m = float(np.linalg.norm(pose[:3] - goal[:3]))
+            off_rad = angle_between(pose[3:].tolist(), goal[3:].tolist())
+            if reading.stamp_s - began_s > REST_S:
                 raise TimeoutError(
-                    f"the reset did not come to rest at its end within {REST_S:g} s: it is {off_m:.4f} m and {off_rad:.4f} rad"
-                    " off; look what is in the way"
+                    f"the reset did not come to rest at its end within {REST_S:g} s: it is {off_m:.4f} m and"
+                    f" {off_rad:.4f} rad off; look what is in the way"
                 )
-            self._wait_for_news(reading)
+            slow = np.linalg.norm(speed[:3]) < REST_M_S and np.linalg.norm(speed[3:]) < REST_RAD_S
+            return bool(slow and off_m < REST_M and off_rad < REST_RAD and reading.stamp_s > began_s)
 
-    def _refer(self, goal: np.ndarray, reading: Reading) -> None:
-        """One reference, clipped about where the arm is now. Called under the lock."""
-        position, quaternion = clipped(goal, reading.pose, GAINS[self._mode])
-        self._driver.refer(position, quaternion)
+        self._await(at_rest)
+
+    def _mean_wrench(self) -> np.ndarray:
+        """`(6,)` N, N·m over the next readings, not tared."""
+        wrenches: dict[float, np.ndarray] = {}
+
+        def enough(reading: Reading) -> bool:
+            wrenches[reading.stamp_s] = reading.wrench
+            return len(wrenches) >= TARE_READINGS
+
+        self._await(enough)
+        return np.mean(list(wrenches.values()), axis=0)
+
+    def _change_mode(self, mode: Mode) -> None:
+        if mode != self._mode:
+            self._driver.change_gains(GAINS[mode])
+            self._mode = mode
+
+    def _head_for(self, goal: np.ndarray) -> None:
+        self._goal = goal
         self._watchdog.feed()
-
-    def _hold(self) -> None:
-        """Keep the arm where it is. Called under the lock."""
-        if self._refusal is None:
-            pose = _vector(self._read().pose)
-            self._driver.refer(pose[:3], pose[3:])
-
-    def _read(self) -> Reading:
-        """The newest state. Raises `ConnectionError` where the robot has stopped by itself. Called under the lock."""
-        reading = self._driver.read()
-        if reading.error and self._refusal is None:
-            raise ConnectionError(f"the robot has stopped by itself: {reading.error}")
-        return reading
-
-    def _next_reading(self) -> Reading:
-        with self._lock:
-            self._require_running()
-            reading = self._read()
-        self._wait_for_news(reading)
-        with self._lock:
-            return self._read()
-
-    def _wait_for_news(self, old: Reading) -> None:
-        """Returns when there is a newer state. Raises `ConnectionError` where none comes."""
-        deadline_s = time.monotonic() + SILENT_S
-        while True:
-            time.sleep(STREAM_S)
-            with self._lock:
-                if self._read().stamp_s > old.stamp_s:
-                    return
-            if time.monotonic() > deadline_s:
-                raise ConnectionError(f"the robot has sent no state for {SILENT_S:g} s; look at its network and its brakes")
 
     def _require_running(self) -> None:
         if self._refusal is not None:
-            raise RuntimeError(f"command refused: {self._refusal}; call reset first")
+            raise self._refusal.with_traceback(None)
 
     def _is_alive(self) -> bool:
         try:
@@ -301,19 +342,6 @@ class FrankaArm:
     def _let_go(self) -> None:
         self._open = False
         self._driver.close()
-
-
-def clipped(goal: np.ndarray, pose: np.ndarray, gains: Gains) -> tuple[np.ndarray, np.ndarray]:
-    """The reference nearest to `goal (7,)` whose error from `pose (4, 4)` is within the gains' clips: m and xyzw.
-
-    The position's error is clipped along the base axes, the rotation vector's along the goal's, as in `sim.control_law`.
-    """
-    clip_m = np.array(gains.translational_clip_m)
-    position = pose[:3, 3] + np.clip(goal[:3] - pose[:3, 3], -clip_m, clip_m)
-    wanted, now = Rotation.from_quat(goal[3:]), Rotation.from_matrix(pose[:3, :3])
-    turn = (wanted.inv() * now).as_rotvec()
-    turn = np.clip(turn, -gains.rotational_clip_rad, gains.rotational_clip_rad)
-    return position, (now * Rotation.from_rotvec(-turn)).as_quat()
 
 
 class _Route:
@@ -339,13 +367,6 @@ class _Route:
 def _vector(pose: np.ndarray) -> np.ndarray:
     """`(7,)`, m and xyzw."""
     return np.concatenate([pose[:3, 3], Rotation.from_matrix(pose[:3, :3]).as_quat()])
-
-
-def _matrix(pose: np.ndarray) -> np.ndarray:
-    """`(4, 4)`."""
-    matrix = np.eye(4)
-    matrix[:3, :3], matrix[:3, 3] = Rotation.from_quat(pose[3:]).as_matrix(), pose[:3]
-    return matrix
 
 
 def within(timeout_s: float, what: str, call: Callable[[], T]) -> T:

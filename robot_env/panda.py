@@ -3,11 +3,13 @@
 import ctypes
 import time
 from collections.abc import Callable
+from math import sin, sqrt
 from typing import Any
 
 import numpy as np
+from scipy.spatial.transform import Rotation
 
-from robot_env.arm import Gains
+from robot_env.arm import GAINS, Gains
 from robot_env.franka import CONNECT_S, FrankaArm, Load, Reading, within
 from robot_env.tasks import Task
 
@@ -18,7 +20,10 @@ except ImportError as _error:
     raise ValueError("arm 'panda': panda-python is not installed; pip install 'segue[panda]'") from _error
 
 NULLSPACE_NM_RAD = 0.2  # SERL's posture spring, projected into the null space
-SETTLE_TICKS_S = 0.004  # the controller has taken a new stiffness over after its next tick, 1 ms
+# The library damps by 2 sqrt(stiffness): critical for the translations, as SERL has it, but for 150 N·m/rad three times SERL's 7
+# N·m·s/rad, and the tool would turn by 0.08 rad/s at most. So the stiffness is lower and the reference lies further on: the torque
+# at each error is what the gains say, with a damping of 13. A reference that nobody renews turns the tool this far at most.
+FULL_TORQUE_RAD = 0.15
 
 
 class PandaArm(FrankaArm):
@@ -47,6 +52,7 @@ class PandaDriver:
         self._host = host
         self._panda: Any = None
         self._controller: Any = None
+        self._gains = GAINS["precise"]
 
     def open(self) -> None:
         self._panda = within(CONNECT_S, f"the robot at {self._host}", lambda: self._try(lambda: panda_py.Panda(self._host)))
@@ -65,29 +71,16 @@ class PandaDriver:
         error = self.read().error
         if error:  # the library would recover from it by itself
             raise ConnectionError(f"the robot has stopped by itself: {error}")
-        stiffness, damping = _impedance(gains)
-        controller = controllers.CartesianImpedance(damping, 1.0, NULLSPACE_NM_RAD)
-        controller.set_impedance(stiffness)
+        controller = controllers.CartesianImpedance(_stiffness(gains), 1.0, NULLSPACE_NM_RAD)
         self._try(lambda: self._panda.start_controller(controller))
-        self._controller = controller
+        self._controller, self._gains = controller, gains
 
-    def change_gains(self, gains: Gains, pose: np.ndarray) -> None:
-        """Two steps: the library works the damping out from the stiffness that holds while the next is set."""
-        stiffness, damping = _impedance(gains)
-        self._controller.set_impedance(damping)
-        began = self._controller.get_time()
-        give_up_s = time.monotonic() + 1.0
-        while self._controller.get_time() < began + SETTLE_TICKS_S:
-            if time.monotonic() > give_up_s:
-                raise ConnectionError("the robot's controller does not go on; look at its network")
-            time.sleep(0.001)
-        self._controller.set_impedance(stiffness)
+    def change_gains(self, gains: Gains) -> None:
+        self._gains = gains
+        self._controller.set_impedance(_stiffness(gains))
 
-    def refer(self, position: np.ndarray, quaternion: np.ndarray) -> None:
-        self._try(self._panda.raise_error)
-        if self._controller is None:
-            raise ConnectionError("no controller runs on the robot")
-        self._controller.set_control(position, quaternion)
+    def refer(self, goal: np.ndarray, reading: Reading) -> None:
+        self._controller.set_control(*cut(goal, reading.pose, self._gains))
 
     def read(self) -> Reading:
         panda = self._panda
@@ -136,14 +129,23 @@ class PandaDriver:
         try:
             return call()
         except RuntimeError as error:
-            raise ConnectionError(f"the robot at {self._host}: {error}") from error
+            raise ConnectionError(f"the robot at {self._host}: {' '.join(str(error).split())}") from error
 
 
-def _impedance(gains: Gains) -> tuple[np.ndarray, np.ndarray]:
-    """Two stiffnesses `(6, 6)`: that which is meant, and that whose critical damping is the damping that is meant.
+def _stiffness(gains: Gains) -> np.ndarray:
+    """`(6, 6)`, N/m and N·m per unit of the error's quaternion."""
+    rotational = gains.rotational_stiffness * gains.rotational_clip_rad / sin(0.5 * FULL_TORQUE_RAD)
+    return np.diag([gains.translational_stiffness] * 3 + [rotational] * 3)
 
-    The library's orientation error is the quaternion's vector part, half of the angle.
+
+def cut(goal: np.ndarray, pose: np.ndarray, gains: Gains) -> tuple[np.ndarray, np.ndarray]:
+    """The reference, m and xyzw, by which the library pulls from `pose (4, 4)` to `goal (7,)` as the gains say.
+
+    The position's error is cut along the base axes, the rotation vector's along the tool's.
     """
-    stiffness = [gains.translational_stiffness] * 3 + [2.0 * gains.rotational_stiffness] * 3
-    damping = [gains.translational_damping] * 3 + [gains.rotational_damping] * 3
-    return np.diag(stiffness), np.diag((np.array(damping) / 2.0) ** 2)
+    clip_m, clip_rad = np.array(gains.translational_clip_m), gains.rotational_clip_rad
+    position = pose[:3, 3] + np.clip(goal[:3] - pose[:3, 3], -clip_m, clip_m)
+    now = Rotation.from_matrix(pose[:3, :3])
+    turn = np.clip((now.inv() * Rotation.from_quat(goal[3:])).as_rotvec(), -clip_rad, clip_rad)
+    vector = turn / clip_rad * sin(0.5 * FULL_TORQUE_RAD)
+    return position, (now * Rotation.from_quat([*vector, sqrt(1.0 - vector @ vector)])).as_quat()
