@@ -16,6 +16,7 @@ from launch.orders import Order, Place
 from launch.recipes import FinetuneRecipe
 from launch.tasks import Environment
 from robot_env.faults import ArmFault
+from robot_env.make import parse_arm
 
 CONTROL = ("late_s", "step_s", "held_steps")  # of an environment's `info`: how its control loop did
 
@@ -189,7 +190,7 @@ def make_performer(
 
 def operator_of(arm: str) -> str | None:
     """In whose name a fault is acknowledged: a twin's by the program, a robot's by a human."""
-    return "the twin's runner" if arm == "twin" else None
+    return "the twin's runner" if parse_arm(arm).simulated else None
 
 
 def episode_seed(seed: int, episode: int, actor_id: int = 0) -> int:

@@ -179,6 +179,7 @@ class ClockedArm:
     def __init__(self, arm: Any) -> None:
         self._arm, self.frame_s = arm, 0.0
         self.connect, self.read, self.stop, self.close = arm.connect, arm.read, arm.stop, arm.close
+        self.rest = arm.rest
         self._fresh = True
 
     def send(self, command: Any) -> Any:

@@ -11,7 +11,7 @@ import tyro
 from rich.table import Table
 
 from agent.replay.dataset import Dataset
-from launch import catalogue, cli_classifier, cli_data, cli_encoder, cli_measure, cli_remote
+from launch import catalogue, cli_classifier, cli_data, cli_encoder, cli_measure, cli_remote, cli_robot
 from launch.build import learning_with
 from launch.curves import draw, rows
 from launch.evaluate import MODES
@@ -121,6 +121,7 @@ for _command in (cli_measure.compare, cli_measure.bench, cli_measure.connect, cl
 app.command(cli_data.data, name="data", help=cli_data.SUMMARY)
 app.command(cli_encoder.encoder, name="encoder", help=cli_encoder.SUMMARY)
 app.command(cli_classifier.classifier, name="classifier", help=cli_classifier.SUMMARY)
+app.command(cli_robot.robot, name="robot", help=cli_robot.SUMMARY)
 
 
 @app.command
@@ -137,7 +138,7 @@ def evaluate(
     Args:
         checkpoint: Folder of a pretrain or finetune run.
         trials: How many fixed initial poses.
-        arm: Which arm.
+        arm: Which arm: `twin`, or NAME:ADDRESS such as serl:http://127.0.0.1:5000; `,simulated` after it for a twin there.
         seed: Of sampled actions.
     """
     result = evaluate_stage(checkpoint, trials, arm, seed, realtime)

@@ -30,7 +30,7 @@ def make_judged_env(task: AnyTask, arm: str, reward: str | None, vision: Vision,
         return make_env(task, arm, realtime=realtime)
     judge = judge_of(task, reward, vision)
     assert isinstance(task, Task)
-    truth = GeometricSuccess(task) if arm == "twin" else None
+    truth = GeometricSuccess(task) if make.parse_arm(arm).simulated else None
     return make.make_env(task, arm, success=judge, truth=truth, realtime=realtime)
 
 

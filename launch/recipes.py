@@ -229,7 +229,8 @@ class FinetuneRecipe:
         checkpoint: folder of the pre-trained run; bridges that start from nothing (`rlpd`) take none.
         data: the data set file, for bridges that keep a share of it, and for observation statistics without a checkpoint.
         task: name of the task.
-        arm: which arm; `twin` is the simulated one.
+        arm: which arm: `twin`, the simulated one, or NAME:ADDRESS such as serl:http://127.0.0.1:5000, and `,simulated` after
+            it where a twin is behind the address: then the program acknowledges faults, as it does for `twin`.
         reward: folder of a classifier that judges success from the cameras; by default the task's geometry does.
         seed: of resets, actions and all draws.
         seeds: how many seeds, from `seed` on, to train as one program; each gets a folder of its own.

@@ -75,7 +75,7 @@ def check_task(task: AnyTask, arm: str) -> None:
     """Raises `ValueError` where a task contradicts itself, or there is no such arm for it; loads no model."""
     if isinstance(task, Task):
         preflight(task)
-        make.check_arm(arm)
+        make.parse_arm(arm)
     elif arm != "twin":
         raise ValueError(f"arm {arm!r}: task {task.name!r} is simulated only; leave --arm out")
 

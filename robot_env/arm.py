@@ -129,8 +129,15 @@ class Arm(Protocol):
         """
         ...
 
-    def stop(self, reason: str) -> None:
-        """Hold still now, whatever the arm was doing. Never raises."""
+    def rest(self) -> None:
+        """An episode is over, and no command comes for a while, on purpose: watchdogs rest until the next one.
+
+        The arm stays where it is. Never raises: a connection that is lost shows at the next call.
+        """
+        ...
+
+    def stop(self, reason: str) -> str | None:
+        """Hold still now, whatever the arm was doing. Never raises. Returns why that may not have arrived, if it may not."""
         ...
 
     def close(self) -> None:

@@ -168,6 +168,8 @@ class RobotEnv(gymnasium.Env[dict[str, Any], np.ndarray]):
         info["succeed"], info["raw_reward"] = succeed, float(succeed)
         truncated = not succeed and self._step >= self.task.max_steps
         self._running = not (succeed or truncated)
+        if not self._running:
+            self.arm.rest()
         return dict(self._obs), self._reward(succeed), succeed, truncated, info
 
     def close(self) -> None:

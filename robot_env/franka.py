@@ -43,7 +43,7 @@ class Load:
 
 @dataclass(frozen=True)
 class Reading:
-    """What a driver's newest state says.
+    """What a library's newest state says.
 
     Attributes:
         pose: `(4, 4)` of the TCP, base frame.
@@ -75,7 +75,7 @@ class Driver(Protocol):
         """At rest: where the robot raises a reflex, per axis of the TCP and per joint, and what it carries."""
 
     def start(self, gains: Gains) -> None:
-        """Begin impedance control at the present pose. Never recovers from an error."""
+        """Begin impedance control at the present pose. Raises where the robot has an error, and never recovers from it."""
 
     def change_gains(self, gains: Gains) -> None:
         """Go on with other gains."""
@@ -118,8 +118,8 @@ class FrankaArm:
     ) -> None:
         self.task, self._driver, self._load = task, driver, load
         self._reflex = reflex or task.wrench_limit["precise"]
-        self._news = threading.Condition(threading.RLock())
-        self._watchdog = Watchdog(clock)
+        self._watchdog = Watchdog(self._hold, self._end, clock=clock)
+        self._news = threading.Condition(self._watchdog.lock)
         self._thread: threading.Thread | None = None
         self._closed = threading.Event()
         self._open = False
@@ -139,6 +139,8 @@ class FrankaArm:
             if not self._open:
                 self._driver.open()
                 self._open = True
+            self._watchdog.clear()
+            self._refusal = RuntimeError("the arm has not been reset since it was connected; call reset first")
             if self._driver.read().error:
                 self._driver.recover()
             self._driver.configure(*self._reflex, JOINT_REFLEX_NM, self._load)
@@ -186,6 +188,7 @@ class FrankaArm:
             TimeoutError: it did not come to rest at the end.
         """
         with self._news:
+            self._watchdog.require_alive()
             self._halt(RuntimeError("the last reset failed; call reset again"))
             reading = self._driver.read()
             self._driver.start(GAINS["precise"])
@@ -201,19 +204,23 @@ class FrankaArm:
             self._change_mode("compliant")
         self._settle(goal)
         self._tare = self._mean_wrench()
+        self._watchdog.rest()  # it stands at its start; the first reference may take as long as it likes
 
-    def stop(self, reason: str) -> None:
-        """End the motion: the robot holds itself. From any thread; a driver that is stuck is waited for two seconds only."""
-        refusal = RuntimeError(f"command refused: the arm was stopped ({reason}); call reset first")
-        self._refusal = self._refusal or refusal
+    def rest(self) -> None:
+        self._watchdog.rest()
+
+    def stop(self, reason: str) -> str | None:
+        """End the motion: the robot holds itself. From any thread; a library that is stuck is waited for two seconds only."""
+        self._refusal = self._refusal or RuntimeError(f"the arm was stopped ({reason}); call reset first")
         taken = self._news.acquire(timeout=STOP_WAIT_S)
         try:
-            self._halt(refusal)
-        except Exception:  # the connection is gone: the robot stops by itself when it hears nothing
-            pass
+            self._halt(self._refusal)
+        except Exception as error:  # the robot stops by itself when it hears nothing
+            return f"the robot does not answer ({error})"
         finally:
             if taken:
                 self._news.release()
+        return None
 
     def close(self) -> None:
         self.stop("it was closed")
@@ -249,12 +256,16 @@ class FrankaArm:
             self._newest, self._heard_s = reading, now_s
         elif now_s - self._heard_s > SILENT_S:
             raise ConnectionError(f"the robot has sent no state for {SILENT_S:g} s; look at its network and its brakes")
-        due = self._watchdog.due()
-        if due == "stop":
-            raise TimeoutError(f"no reference came for {self._watchdog.stop_s:g} s, so the arm was stopped; call reset")
-        if due == "hold":
-            self._goal = _vector(reading.pose)
-        self._driver.refer(cast(np.ndarray, self._goal), reading)
+        self._watchdog.check()
+        if self._goal is not None:
+            self._driver.refer(self._goal, reading)
+
+    def _hold(self) -> None:
+        if self._newest is not None and self._goal is not None:
+            self._goal = _vector(self._newest.pose)
+
+    def _end(self, reason: str) -> None:
+        self._fail(TimeoutError(reason))
 
     def _fail(self, error: Exception) -> None:
         try:
@@ -265,6 +276,7 @@ class FrankaArm:
     def _halt(self, refusal: Exception) -> None:
         """End the motion; until the next reset every command raises the reason. Called under the lock."""
         self._refusal, self._goal = refusal, None
+        self._watchdog.rest()
         if self._open:
             self._driver.halt()
 
@@ -367,6 +379,14 @@ class _Route:
 def _vector(pose: np.ndarray) -> np.ndarray:
     """`(7,)`, m and xyzw."""
     return np.concatenate([pose[:3, 3], Rotation.from_matrix(pose[:3, :3]).as_quat()])
+
+
+def require_loopback(host: str) -> None:
+    """A twin is served on this machine, and a robot never is. Raises `ValueError` for any other address."""
+    if host != "localhost" and not (host.startswith("127.") or host == "::1"):
+        raise ValueError(
+            f"arm at {host}, simulated: no twin is served there, for only 127.x.x.x is this machine; leave ,simulated out"
+        )
 
 
 def within(timeout_s: float, what: str, call: Callable[[], T]) -> T:

@@ -4,16 +4,12 @@ import time
 from collections.abc import Callable
 from typing import Any
 
+import franky
 import numpy as np
 
 from robot_env.arm import Gains
-from robot_env.franka import CONNECT_S, FrankaArm, Load, Reading, within
+from robot_env.franka import CONNECT_S, FrankaArm, Load, Reading, require_loopback, within
 from robot_env.tasks import Task
-
-try:
-    import franky
-except ImportError as _error:
-    raise ValueError("arm 'franky': franky-control is not installed; pip install 'segue[franky]'") from _error
 
 NULLSPACE_NM_RAD, NULLSPACE_NMS_RAD = 0.2, 0.9  # SERL's posture spring and damper, projected into the null space
 END_S = 2.0  # for a motion that was stopped
@@ -24,7 +20,7 @@ class FrankyArm(FrankaArm):
 
     Args:
         host: the robot's address.
-        realtime: insist on a real-time kernel, as a robot needs; the served twin does not.
+        simulated: that it is the served twin, on this machine; a robot wants a real-time kernel here.
         load, reflex, clock: see `FrankaArm`.
     """
 
@@ -32,12 +28,14 @@ class FrankyArm(FrankaArm):
         self,
         task: Task,
         host: str = "172.16.0.2",
-        realtime: bool = True,
+        simulated: bool = False,
         load: Load | None = None,
         reflex: tuple[float, float] | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        super().__init__(task, FrankyDriver(host, realtime), load, reflex, clock)
+        if simulated:
+            require_loopback(host)
+        super().__init__(task, FrankyDriver(host, realtime=not simulated), load, reflex, clock)
 
 
 class FrankyDriver:

@@ -1,7 +1,7 @@
 """`make_env`: the one place that turns names into an environment. An arm is one line in `ARMS`."""
 
 import importlib
-from typing import Any
+from typing import Any, NamedTuple
 
 from robot_env.arm import Arm
 from robot_env.env import RobotEnv
@@ -10,28 +10,60 @@ from robot_env.pace import Pace
 from robot_env.success import Success
 from robot_env.tasks import Task, find_task
 
-ARMS = {  # name: (module, class), imported only when asked for; the class takes the task first
+ARMS = {  # name: (module, class), imported only when asked for; the class takes the task first, and then its address
     "franky": ("robot_env.franky", "FrankyArm"),
     "panda": ("robot_env.panda", "PandaArm"),
     "twin": ("sim.twin_arm", "TwinArm"),
+    "serl": ("robot_env.serl", "SerlArm"),
 }
+SIMULATED = ",simulated"
+
+
+class ArmName(NamedTuple):
+    """How an arm is written: `NAME`, `NAME:ADDRESS`, and `,simulated` after it for a twin that is behind an address.
+
+    Attributes:
+        name: one of `ARMS`.
+        address: where it is, as its class takes it; None for the class's own.
+        simulated: whether a program may acknowledge its faults, for nobody can be hurt. The arm itself refuses a robot then.
+    """
+
+    name: str
+    address: str | None
+    simulated: bool
+
+
+def parse_arm(arm: str) -> ArmName:
+    """Raises `ValueError` that lists the names there are, where this is none; loads nothing."""
+    where, simulated = arm.removesuffix(SIMULATED), arm.endswith(SIMULATED)
+    name, colon, address = where.partition(":")
+    if name not in ARMS:
+        raise ValueError(f"arm {name!r} is unknown; choose one of {', '.join(sorted(ARMS))}")
+    if colon and not address:
+        raise ValueError(f"arm {arm!r} has an empty address; write {name}:ADDRESS, or {name} alone")
+    if name == "twin" and arm != name:
+        raise ValueError(f"arm {arm!r}: the twin is in this process and has no address; write twin")
+    return ArmName(name, address or None, simulated or name == "twin")
 
 
 def make_arm(task: Task, arm: str = "twin", **options: Any) -> Arm:
-    """The arm of that name, not yet connected. Raises `ValueError` that lists the names there are.
+    """The arm that is written so, not yet connected. Raises `ValueError` as `parse_arm` does, or where its driver is missing.
 
     Args:
         options: handed to the arm's class.
     """
-    check_arm(arm)
-    module, name = ARMS[arm]
-    return getattr(importlib.import_module(module), name)(task, **options)
-
-
-def check_arm(arm: str) -> None:
-    """Raises `ValueError` that lists the names there are, where this is none; loads nothing."""
-    if arm not in ARMS:
-        raise ValueError(f"arm {arm!r} is unknown; choose one of {', '.join(sorted(ARMS))}")
+    written = parse_arm(arm)
+    module, name = ARMS[written.name]
+    try:
+        build = getattr(importlib.import_module(module), name)
+    except ModuleNotFoundError as error:
+        raise ValueError(
+            f"arm {written.name!r} needs the package {error.name!r}; install segue[{written.name}]"
+        ) from error
+    address = () if written.address is None else (written.address,)
+    if arm.endswith(SIMULATED):
+        options["simulated"] = True
+    return build(task, *address, **options)
 
 
 def make_env(
@@ -47,7 +79,7 @@ def make_env(
 
     Args:
         task: a task or its name.
-        arm: an arm or its name.
+        arm: an arm, or how it is written, see `ArmName`.
         success: what counts as success; by default the task's geometry.
         intervention: a human's device.
         truth: a twin's own verdict, told in `info["truth"]` beside `success`.

@@ -7,17 +7,13 @@ from math import sin, sqrt
 from typing import Any
 
 import numpy as np
+import panda_py
+from panda_py import controllers, libfranka
 from scipy.spatial.transform import Rotation
 
 from robot_env.arm import GAINS, Gains
-from robot_env.franka import CONNECT_S, FrankaArm, Load, Reading, within
+from robot_env.franka import CONNECT_S, FrankaArm, Load, Reading, require_loopback, within
 from robot_env.tasks import Task
-
-try:
-    import panda_py
-    from panda_py import controllers, libfranka
-except ImportError as _error:
-    raise ValueError("arm 'panda': panda-python is not installed; pip install 'segue[panda]'") from _error
 
 NULLSPACE_NM_RAD = 0.2  # SERL's posture spring, projected into the null space
 # The library damps by 2 sqrt(stiffness): critical for the translations, as SERL has it, but for 150 N·m/rad three times SERL's 7
@@ -31,6 +27,7 @@ class PandaArm(FrankaArm):
 
     Args:
         host: the robot's address.
+        simulated: that it is the served twin, on this machine.
         load, reflex, clock: see `FrankaArm`.
     """
 
@@ -38,10 +35,13 @@ class PandaArm(FrankaArm):
         self,
         task: Task,
         host: str = "172.16.0.2",
+        simulated: bool = False,
         load: Load | None = None,
         reflex: tuple[float, float] | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
+        if simulated:
+            require_loopback(host)
         super().__init__(task, PandaDriver(host), load, reflex, clock)
 
 

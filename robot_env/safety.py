@@ -13,6 +13,7 @@ import numpy as np
 
 from robot_env.arm import ArmCommand, ArmState, Mode
 from robot_env.faults import Violation
+from robot_env.joints import complaint
 from robot_env.pose import angle_between, normalize, offset_from_pose, pose_from_offset, pose_from_vector
 from robot_env.tasks import Task
 
@@ -96,7 +97,7 @@ class SafetyLayer:
         pose = _pose("measured pose", state.tcp_pose, 1e-3)  # drivers read float32 matrices
         wrench = _vector("measured wrench", state.wrench, 6)
         velocity = _vector("measured velocity", state.tcp_velocity, 6)
-        _vector("measured joint angles", state.joints, 7)
+        joints = _vector("measured joint angles", state.joints, 7)
         if not 0.0 <= state.gripper <= 1.0:
             raise Violation(f"measured gripper opening {state.gripper} is outside 0..1")
         for name, values in (("position", pose[:3]), ("velocity", velocity), ("wrench", wrench)):
@@ -108,6 +109,8 @@ class SafetyLayer:
         if force > self.wrench_limit[mode][0] or torque > self.wrench_limit[mode][1]:
             limits = "{:g} N, {:g} N·m".format(*self.wrench_limit[mode])
             raise Violation(f"wrench {force:.1f} N, {torque:.2f} N·m is above the {mode} limit of {limits}")
+        if (words := complaint(joints)) is not None:
+            raise Violation(f"{words}; guide the arm to another configuration by hand")
         return pose
 
     def check_command(self, command: ArmCommand, measured: Sequence[float]) -> None:

@@ -100,10 +100,7 @@ class TwinArm:
         pose = _unit(np.asarray(path, float)[-1])
         model, data = self.model, self.data
         self._refusal, self._mode = "the last reset failed", None
-        hole, latency_s = self._randomizer.draw(rng)
-        self._delay_steps = round(latency_s / model.opt.timestep)
-        xy_m, yaw_rad = self.task.scene.hidden_offset
-        hole = hole + rng.uniform(-1.0, 1.0, 3) * [xy_m, xy_m, yaw_rad]
+        hole = self._draw_scene(rng)
         joints = self._joints_at(pose)
         model.qpos_spring[:7] = joints
         mujoco.mj_resetData(model, data)
@@ -115,6 +112,9 @@ class TwinArm:
         data.time = 0.0
         self._tare = self._wrist.copy()
         self._refusal = None
+
+    def rest(self) -> None:
+        """Nothing to do: simulated time stands still."""
 
     def stop(self, reason: str) -> None:
         """Hold the present pose; commands are refused until the next reset."""
@@ -162,6 +162,13 @@ class TwinArm:
         inputs = np.empty(mujoco.mj_stateSize(self.model, _INPUTS))
         mujoco.mj_getState(self.model, self.data, inputs, _INPUTS)
         return inputs
+
+    def _draw_scene(self, rng: np.random.Generator) -> np.ndarray:
+        """Change the model for a new episode; the hole's offset `(3,)` from the target, see `_place_hole`."""
+        hole, latency_s = self._randomizer.draw(rng)
+        self._delay_steps = round(latency_s / self.model.opt.timestep)
+        xy_m, yaw_rad = self.task.scene.hidden_offset
+        return hole + rng.uniform(-1.0, 1.0, 3) * [xy_m, xy_m, yaw_rad]
 
     def _place_hole(self, offset: np.ndarray) -> None:
         """Move the hole from the target by `offset (3,)`: x m and y m along the base axes, yaw rad about base z."""

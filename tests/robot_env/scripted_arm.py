@@ -6,6 +6,7 @@ from dataclasses import replace
 import numpy as np
 
 from robot_env.arm import ArmCommand, ArmState, Frame
+from robot_env.joints import HOME_RAD
 from robot_env.pose import angle_between, pose_from_offset, pose_from_vector, slerp
 from robot_env.tasks import Scene, Task
 
@@ -67,7 +68,7 @@ class ScriptedArm:
         self.commands: list[ArmCommand] = []
         self.paths: list[np.ndarray] = []
         self.stops: list[str] = []
-        self.connections = self.closed = 0
+        self.connections = self.closed = self.rests = 0
         self.readings: list[Callable[[ArmState], ArmState] | Exception] = []
         self.sendings: list[Callable[[ArmCommand], ArmCommand] | BaseException] = []
         self._cameras = {name: ScriptedCamera(self) for name in task.cameras}
@@ -89,7 +90,7 @@ class ScriptedArm:
             tcp_pose=self.pose.copy(),
             tcp_velocity=self.velocity.copy(),
             wrench=self.wrench.copy(),
-            joints=np.zeros(7),
+            joints=np.array(HOME_RAD),
             gripper=self.gripper,
             stamp_s=self.clock_s,
         )
@@ -123,6 +124,9 @@ class ScriptedArm:
         self._rng = np.random.default_rng(rng.integers(2**63))
         self.pose, self.velocity, self.wrench = path[-1].copy(), np.zeros(6), np.zeros(6)
         self.clock_s = 0.0
+
+    def rest(self) -> None:
+        self.rests += 1
 
     def stop(self, reason: str) -> None:
         self.stops.append(reason)

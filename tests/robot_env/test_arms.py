@@ -1,5 +1,6 @@
-"""What every arm must do behind `RobotEnv`, the twin and the scripted one alike."""
+"""What every arm must do behind `RobotEnv`, the twin, the scripted one and those behind a network alike."""
 
+from contextlib import contextmanager
 from dataclasses import replace
 from itertools import chain
 
@@ -9,6 +10,8 @@ from gymnasium.utils.env_checker import check_env
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from launch.robots.serl_robot import SerlRobot
+from launch.robots.serving import served
 from robot_env.arm import ArmCommand
 from robot_env.env import RobotEnv
 from robot_env.make import make_arm
@@ -19,17 +22,43 @@ from tests.robot_env.scripted_arm import ScriptedArm
 from tests.robot_env.test_safety import assert_in_box, assert_one_step
 
 PEG = find_task("peg_insertion")
-ARMS = {"scripted": lambda: ScriptedArm(PEG), "twin": lambda: make_arm(PEG, "twin")}
+BUSY_S = 60.0  # a time-out that a machine under full load keeps
+
+
+@contextmanager
+def scripted():
+    yield ScriptedArm(PEG)
+
+
+@contextmanager
+def twin():
+    yield make_arm(PEG, "twin")
+
+
+@contextmanager
+def serl():
+    """Over HTTP, to a server in a thread of this process."""
+    with served(SerlRobot(PEG)) as url:
+        yield make_arm(PEG, f"serl:{url},simulated", timeout_s=BUSY_S)
+
+
+ARMS = {"scripted": scripted, "twin": twin, "serl": serl}
+EXACT = ("scripted", "twin")  # a reset places these; others travel, and end within a tolerance
 
 
 @pytest.fixture(scope="module", params=ARMS)
-def arm(request):
+def named_arm(request):
     """One arm for all tests here: each begins with a reset, which must not mind what the last one left."""
-    arm = ARMS[request.param]()
-    arm.connect()
-    yield arm
-    arm.close()
-    arm.close()
+    with ARMS[request.param]() as arm:
+        arm.connect()
+        yield request.param, arm
+        arm.close()
+        arm.close()
+
+
+@pytest.fixture
+def arm(named_arm):
+    return named_arm[1]
 
 
 @pytest.fixture
@@ -39,16 +68,23 @@ def env(arm):
 
 @pytest.mark.parametrize("name", ARMS)
 def test_a_fresh_arm_is_where_a_reset_may_begin(name):
-    arm = ARMS[name]()
-    arm.connect()
-    safety = SafetyLayer(PEG)
-    measured = safety.check_state(arm.read(), "precise")
-    safety.plan_reset(measured, list(PEG.reset))
-    arm.close()
+    with ARMS[name]() as arm:
+        arm.connect()
+        safety = SafetyLayer(PEG)
+        measured = safety.check_state(arm.read(), "precise")
+        safety.plan_reset(measured, list(PEG.reset))
+        arm.close()
 
 
-def test_gymnasium_accepts_it(env):
-    check_env(env, skip_render_check=True)
+def test_gymnasium_accepts_it(env, named_arm):
+    if named_arm[0] in EXACT:
+        check_env(env, skip_render_check=True)
+        return
+    for space, seen in [
+        (env.observation_space, env.reset(seed=0)[0]),
+        (env.observation_space, env.step(np.zeros(6))[0]),
+    ]:
+        assert space.contains(seen)
 
 
 def test_reset_ends_at_rest_at_the_start_with_the_wrench_tared(env, arm):
@@ -95,14 +131,17 @@ def test_the_arm_follows_the_actions(env):
         assert moved[axis] > 0.01
 
 
-def test_seeds_repeat(env):
+def test_seeds_repeat(env, named_arm):
     rng = np.random.default_rng(0)
     actions = rng.uniform(-1.0, 1.0, (5, 6))
     runs = []
     for _ in range(2):
         obs, _ = env.reset(seed=4)
         runs.append([obs["state"]] + [env.step(action)[0]["state"] for action in actions])
-    np.testing.assert_array_equal(*runs)
+    if named_arm[0] in EXACT:
+        np.testing.assert_array_equal(*runs)
+    else:
+        np.testing.assert_allclose(*[[state[4:10] for state in run] for run in runs], atol=2e-3)
 
 
 def test_a_stopped_arm_stays_where_it_is_until_the_next_reset(env, arm):
@@ -126,8 +165,10 @@ bursts = st.one_of(pushes, pushes, huge.map(lambda action: [action]), broken.map
 
 @settings(max_examples=50, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(bursts=st.lists(bursts, min_size=3, max_size=12), seed=st.integers(0, 100))
-def test_whatever_is_asked_the_commanded_pose_stays_in_the_box(arm, bursts, seed):
+def test_whatever_is_asked_the_commanded_pose_stays_in_the_box(named_arm, bursts, seed):
+    name, arm = named_arm
     watched = Watched(arm)
+    bursts = bursts if name in EXACT else bursts[:3]  # a step takes ten times as long
     env = RobotEnv(PEG, watched)
     env.reset(seed=seed)
     for action in chain.from_iterable(bursts):
@@ -148,7 +189,7 @@ class Watched:
 
     def __init__(self, arm) -> None:
         self._arm, self.commands, self.paths = arm, [], []
-        self.read, self.stop, self.connect = arm.read, arm.stop, arm.connect
+        self.read, self.stop, self.connect, self.rest = arm.read, arm.stop, arm.connect, arm.rest
         self.cameras = arm.cameras
 
     def send(self, command):

@@ -13,6 +13,7 @@ from scipy.spatial.transform import Rotation
 from robot_env.arm import ArmState
 from robot_env.env import RobotEnv
 from robot_env.intervention import ScriptedIntervention
+from robot_env.joints import HOME_RAD
 from robot_env.observation import make_spaces
 from robot_env.starts import evaluation_starts
 from robot_env.success import GeometricSuccess
@@ -252,7 +253,7 @@ def test_after_its_end_an_episode_takes_no_step():
     ],
 )
 def test_success_by_geometry(offset, expected):
-    state = ArmState(at_offset(offset), np.zeros(6), np.zeros(6), np.zeros(7), 0.0, 0.0)
+    state = ArmState(at_offset(offset), np.zeros(6), np.zeros(6), np.array(HOME_RAD), 0.0, 0.0)
     assert GeometricSuccess(TOY)(state, {}) is expected
 
 

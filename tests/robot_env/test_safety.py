@@ -12,6 +12,7 @@ from scipy.spatial.transform import Rotation
 
 from robot_env.arm import ArmCommand, ArmState
 from robot_env.faults import Violation
+from robot_env.joints import HOME_RAD
 from robot_env.pose import displace, pose_from_vector
 from robot_env.safety import APPROACH_M, APPROACH_RAD, SafetyLayer
 from robot_env.tasks import Task, find_task
@@ -210,7 +211,7 @@ def test_a_bad_command_is_refused(change, reason):
         SafetyLayer(TOY).check_command(replace(ArmCommand(here), **change), here.tolist())
 
 
-GOOD = ArmState(at_offset((0.0, 0.0, 0.0, 0.0, 0.0, 0.0)), np.zeros(6), np.zeros(6), np.zeros(7), 0.0, 1.0)
+GOOD = ArmState(at_offset((0.0, 0.0, 0.0, 0.0, 0.0, 0.0)), np.zeros(6), np.zeros(6), np.array(HOME_RAD), 0.0, 1.0)
 
 
 @pytest.mark.parametrize(
