@@ -1,104 +1,34 @@
-"""`FrankaArm`: what a Panda and an FR3 share behind the protocol of an arm. The client libraries are in `panda.py` and `franky.py`."""
+"""`FrankaArm`: what a Panda and an FR3 share. Their client libraries are in `panda.py` and `franky.py`."""
 
-import queue
+import contextlib
 import threading
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from itertools import pairwise
-from math import ceil
-from typing import Protocol, TypeVar, cast
 
 import numpy as np
-from scipy.spatial.transform import Rotation
 
-from robot_env.arm import GAINS, ArmCommand, ArmState, Camera, Gains, Mode
-from robot_env.pose import angle_between, slerp
+from robot_env.arm import GAINS, ArmCommand, ArmState, Camera, Mode
+from robot_env.franka_driver import Driver, Load, Reading
+from robot_env.franka_gripper import FrankaGripper
+from robot_env.franka_route import Arrival, Route, vector_of
 from robot_env.tasks import Task
 from robot_env.watchdog import Watchdog
-
-T = TypeVar("T")
 
 STREAM_S = 0.002  # between two looks at the robot, wall clock: the law at 1 kHz is the library's
 SEND_SHARE = 0.9  # of a control period; reading, the policy and the environment's pace need the rest
 SILENT_S = 1.0  # without a newer state the robot is gone; its clients give up then as well
-CONNECT_S = 10.0  # for a host that does not answer
 STOP_WAIT_S = 2.0  # for a library that another thread is using
-RESET_M_S, RESET_RAD_S = 0.15, 0.4  # how fast a reset moves its reference: the precise gains lag by less than their clips
-REST_M_S, REST_RAD_S, REST_M, REST_RAD = 0.003, 0.01, 0.0015, 0.006  # slower and nearer than this is at rest, at the goal
-REST_S = 3.0  # until it must be
 TARE_READINGS = 20
 # Above these the robot itself stops with a reflex, whatever this computer does: per axis, joint torques in N·m.
 JOINT_REFLEX_NM = (40.0, 40.0, 40.0, 40.0, 12.0, 12.0, 12.0)
 
 
-@dataclass(frozen=True)
-class Load:
-    """What the gripper holds, on the flange: kg, centre of mass m, inertia kg·m² about it (row by row, nine numbers)."""
-
-    mass_kg: float
-    com_m: tuple[float, float, float]
-    inertia: tuple[float, ...] = (0.0,) * 9
-
-
-@dataclass(frozen=True)
-class Reading:
-    """What a library's newest state says.
-
-    Attributes:
-        pose: `(4, 4)` of the TCP, base frame.
-        velocity: `(6,)` of the TCP, m/s and rad/s, base frame.
-        wrench: `(6,)` N and N·m of the world on the tool, tool frame, not tared.
-        joints: `(7,)` rad.
-        stamp_s: the robot's own clock.
-        error: why the robot has stopped, or an empty string.
-    """
-
-    pose: np.ndarray
-    velocity: np.ndarray
-    wrench: np.ndarray
-    joints: np.ndarray
-    stamp_s: float
-    error: str
-
-
-class Driver(Protocol):
-    """A robot's client library, used by one thread at a time. Each call has a time-out; what fails is a `ConnectionError`."""
-
-    def open(self) -> None:
-        """Connect."""
-
-    def recover(self) -> None:
-        """Leave a reflex."""
-
-    def configure(self, force_n: float, torque_nm: float, joints_nm: tuple[float, ...], load: Load | None) -> None:
-        """At rest: where the robot raises a reflex, per axis of the TCP and per joint, and what it carries."""
-
-    def start(self, gains: Gains) -> None:
-        """Begin impedance control at the present pose. Raises where the robot has an error, and never recovers from it."""
-
-    def change_gains(self, gains: Gains) -> None:
-        """Go on with other gains."""
-
-    def refer(self, goal: np.ndarray, reading: Reading) -> None:
-        """The controller's reference, `(7,)`, its error cut as the gains say. Called again and again with the newest state."""
-
-    def read(self) -> Reading:
-        """The newest state, whether a controller runs or not. Raises where the controller has ended by itself."""
-
-    def halt(self) -> None:
-        """End impedance control, and return when it has ended; nothing where none runs."""
-
-    def close(self) -> None:
-        """Let go of the robot."""
-
-
 class FrankaArm:
     """A Franka under Cartesian impedance control at 1 kHz in its client library.
 
-    While the arm moves, one thread reads the newest state and hands the library its reference; whoever else uses the library takes
-    the same lock. The thread is the watchdog too: it holds the arm when no reference has come for half a second, and stops it
-    after five. A stopped arm moves again at the next reset, one that has stopped by itself after an acknowledged fault only.
+    While the arm moves, one thread reads the newest state, hands the library its reference and asks the watchdog; whoever else
+    uses the library takes the same lock. A stopped arm moves again at the next reset; one that has stopped by itself, or that
+    the watchdog has stopped, after an acknowledged fault only.
 
     Args:
         task: its `hz` is the rate of references, its precise wrench limits are where the robot raises a reflex by default.
@@ -120,6 +50,7 @@ class FrankaArm:
         self._reflex = reflex or task.wrench_limit["precise"]
         self._watchdog = Watchdog(self._hold, self._end, clock=clock)
         self._news = threading.Condition(self._watchdog.lock)
+        self._gripper = FrankaGripper(driver.connect_gripper, driver.read_gripper) if task.gripper else None
         self._thread: threading.Thread | None = None
         self._closed = threading.Event()
         self._open = False
@@ -144,6 +75,8 @@ class FrankaArm:
             if self._driver.read().error:
                 self._driver.recover()
             self._driver.configure(*self._reflex, JOINT_REFLEX_NM, self._load)
+            if self._gripper is not None:
+                self._gripper.open()
             if self._thread is None:
                 self._closed.clear()
                 self._thread = threading.Thread(target=self._stream, name="references", daemon=True)
@@ -153,11 +86,11 @@ class FrankaArm:
         with self._news:
             reading = self._look()
         return ArmState(
-            tcp_pose=_vector(reading.pose),
+            tcp_pose=vector_of(reading.pose),
             tcp_velocity=reading.velocity,
             wrench=reading.wrench - self._tare,
             joints=reading.joints,
-            gripper=0.0,
+            gripper=0.0 if self._gripper is None else self._gripper.opening,
             stamp_s=reading.stamp_s,
         )
 
@@ -177,8 +110,10 @@ class FrankaArm:
             self._change_mode(command.mode)
             started_s = self._look().stamp_s
             self._head_for(goal)
+        if self._gripper is not None:
+            self._gripper.refer(command.gripper)
         self._await(lambda reading: reading.stamp_s - started_s >= SEND_SHARE / self.task.hz)
-        return ArmCommand(goal, 0.0, command.mode)
+        return ArmCommand(goal, command.gripper, command.mode)
 
     def reset(self, path: np.ndarray, rng: np.random.Generator) -> None:
         """Follow the path at walking pace; see `Arm.reset`.
@@ -194,8 +129,8 @@ class FrankaArm:
             self._driver.start(GAINS["precise"])
             self._mode, self._refusal = "precise", None
             self._newest, self._heard_s = reading, time.monotonic()
-            self._head_for(_vector(reading.pose))
-        route = _Route([_vector(reading.pose), *np.asarray(path, float)])
+            self._head_for(vector_of(reading.pose))
+        route = Route([vector_of(reading.pose), *np.asarray(path, float)])
         self._await(lambda now: self._follow(route, now.stamp_s - reading.stamp_s))
         goal = route.at(route.duration_s)
         self._settle(goal)
@@ -228,6 +163,8 @@ class FrankaArm:
         if self._thread is not None:
             self._thread.join(1.0)
             self._thread = None
+        if self._gripper is not None:
+            self._gripper.close()
         with self._news:
             if self._open:
                 self._let_go()
@@ -262,16 +199,15 @@ class FrankaArm:
 
     def _hold(self) -> None:
         if self._newest is not None and self._goal is not None:
-            self._goal = _vector(self._newest.pose)
+            self._goal = vector_of(self._newest.pose)
 
     def _end(self, reason: str) -> None:
         self._fail(TimeoutError(reason))
 
     def _fail(self, error: Exception) -> None:
-        try:
+        # It is the first error that counts, and the robot stops by itself when it hears nothing.
+        with contextlib.suppress(Exception):
             self._halt(error)
-        except Exception:  # it is the first error that counts; the robot stops by itself when it hears nothing
-            pass
 
     def _halt(self, refusal: Exception) -> None:
         """End the motion; until the next reset every command raises the reason. Called under the lock."""
@@ -297,28 +233,19 @@ class FrankaArm:
                     return self._newest
                 self._news.wait(SILENT_S)
 
-    def _follow(self, route: "_Route", elapsed_s: float) -> bool:
+    def _follow(self, route: Route, elapsed_s: float) -> bool:
         self._head_for(route.at(min(elapsed_s, route.duration_s)))
         return elapsed_s >= route.duration_s
 
     def _settle(self, goal: np.ndarray) -> None:
         """Wait until the arm is at rest at the goal `(7,)`."""
-        began_s = self._await(lambda reading: True).stamp_s
+        arrival = Arrival(goal)
 
-        def at_rest(reading: Reading) -> bool:
+        def arrived(reading: Reading) -> bool:
             self._head_for(goal)
-            pose, speed = _vector(reading.pose), reading.velocity
-            off_m = float(np.linalg.norm(pose[:3] - goal[:3]))
-            off_rad = angle_between(pose[3:].tolist(), goal[3:].tolist())
-            if reading.stamp_s - began_s > REST_S:
-                raise TimeoutError(
-                    f"the reset did not come to rest at its end within {REST_S:g} s: it is {off_m:.4f} m and"
-                    f" {off_rad:.4f} rad off; look what is in the way"
-                )
-            slow = np.linalg.norm(speed[:3]) < REST_M_S and np.linalg.norm(speed[3:]) < REST_RAD_S
-            return bool(slow and off_m < REST_M and off_rad < REST_RAD and reading.stamp_s > began_s)
+            return arrival.at_rest(reading)
 
-        self._await(at_rest)
+        self._await(arrived)
 
     def _mean_wrench(self) -> np.ndarray:
         """`(6,)` N, N·m over the next readings, not tared."""
@@ -354,56 +281,3 @@ class FrankaArm:
     def _let_go(self) -> None:
         self._open = False
         self._driver.close()
-
-
-class _Route:
-    """Poses `(7,)` one after the other, at a speed."""
-
-    def __init__(self, poses: list[np.ndarray]) -> None:
-        self._poses = poses
-        legs = [
-            max(np.linalg.norm(b[:3] - a[:3]) / RESET_M_S, angle_between(a[3:].tolist(), b[3:].tolist()) / RESET_RAD_S)
-            for a, b in pairwise(poses)
-        ]
-        self._ends = np.cumsum([0.0, *legs])
-        self.duration_s = float(self._ends[-1])
-
-    def at(self, elapsed_s: float) -> np.ndarray:
-        leg = min(int(np.searchsorted(self._ends, elapsed_s, side="right")) - 1, len(self._poses) - 2)
-        begin, end = self._ends[leg], self._ends[leg + 1]
-        share = 1.0 if end <= begin else min((elapsed_s - begin) / (end - begin), 1.0)
-        a, b = self._poses[leg], self._poses[leg + 1]
-        return np.array([*(a[:3] + share * (b[:3] - a[:3])), *slerp(a[3:].tolist(), b[3:].tolist(), share)])
-
-
-def _vector(pose: np.ndarray) -> np.ndarray:
-    """`(7,)`, m and xyzw."""
-    return np.concatenate([pose[:3, 3], Rotation.from_matrix(pose[:3, :3]).as_quat()])
-
-
-def require_loopback(host: str) -> None:
-    """A twin is served on this machine, and a robot never is. Raises `ValueError` for any other address."""
-    if host != "localhost" and not (host.startswith("127.") or host == "::1"):
-        raise ValueError(
-            f"arm at {host}, simulated: no twin is served there, for only 127.x.x.x is this machine; leave ,simulated out"
-        )
-
-
-def within(timeout_s: float, what: str, call: Callable[[], T]) -> T:
-    """What `call` returns or raises. Raises `ConnectionError` where it takes longer; it is then left behind in its thread."""
-    done: queue.SimpleQueue[tuple[T | None, Exception | None]] = queue.SimpleQueue()
-
-    def work() -> None:
-        try:
-            done.put((call(), None))
-        except Exception as error:  # raised again by whoever waits
-            done.put((None, error))
-
-    threading.Thread(target=work, name=what, daemon=True).start()
-    try:
-        value, error = done.get(timeout=timeout_s)
-    except queue.Empty:
-        raise ConnectionError(f"{what} does not answer within {timeout_s:g} s; look at its address and network") from None
-    if error is not None:
-        raise error
-    return cast(T, value)

@@ -8,7 +8,8 @@ import franky
 import numpy as np
 
 from robot_env.arm import Gains
-from robot_env.franka import CONNECT_S, FrankaArm, Load, Reading, require_loopback, within
+from robot_env.franka import FrankaArm
+from robot_env.franka_driver import CONNECT_S, Load, Reading, require_loopback, within
 from robot_env.tasks import Task
 
 NULLSPACE_NM_RAD, NULLSPACE_NMS_RAD = 0.2, 0.9  # SERL's posture spring and damper, projected into the null space
@@ -39,7 +40,7 @@ class FrankyArm(FrankaArm):
 
 
 class FrankyDriver:
-    """See `robot_env.franka.Driver`."""
+    """See `robot_env.franka_driver.Driver`."""
 
     def __init__(self, host: str, realtime: bool) -> None:
         self._host, self._realtime = host, realtime
@@ -111,6 +112,12 @@ class FrankyDriver:
 
     def close(self) -> None:
         self._robot = self._motion = self._goal = None
+
+    def connect_gripper(self) -> Any:
+        return self._try(lambda: franky.Gripper(self._host))
+
+    def read_gripper(self, gripper: Any) -> Any:
+        return self._try(lambda: gripper.state)
 
     def _begin(self, gains: Gains, pose: Any, joints: np.ndarray) -> None:
         posture = franky.PostureTask(joints, NULLSPACE_NM_RAD, NULLSPACE_NMS_RAD)

@@ -1,5 +1,6 @@
 """`PandaArm`: the original Franka Panda, through panda-python 1.1.1 (libfranka 0.9.2, interface version 5)."""
 
+import contextlib
 import ctypes
 import time
 from collections.abc import Callable
@@ -12,13 +13,14 @@ from panda_py import controllers, libfranka
 from scipy.spatial.transform import Rotation
 
 from robot_env.arm import GAINS, Gains
-from robot_env.franka import CONNECT_S, FrankaArm, Load, Reading, require_loopback, within
+from robot_env.franka import FrankaArm
+from robot_env.franka_driver import CONNECT_S, Load, Reading, require_loopback, within
 from robot_env.tasks import Task
 
 NULLSPACE_NM_RAD = 0.2  # SERL's posture spring, projected into the null space
-# The library damps by 2 sqrt(stiffness): critical for the translations, as SERL has it, but for 150 N·m/rad three times SERL's 7
-# N·m·s/rad, and the tool would turn by 0.08 rad/s at most. So the stiffness is lower and the reference lies further on: the torque
-# at each error is what the gains say, with a damping of 13. A reference that nobody renews turns the tool this far at most.
+# The library damps by 2 sqrt(stiffness): critical for the translations, as SERL has it, but for 150 N·m/rad three times SERL's
+# 7 N·m·s/rad, and the tool would turn by 0.08 rad/s at most. So the stiffness is lower and the reference lies further on: the
+# torque at each error is what the gains say, with a damping of 13. A reference that is not renewed turns the tool this far.
 FULL_TORQUE_RAD = 0.15
 
 
@@ -46,7 +48,7 @@ class PandaArm(FrankaArm):
 
 
 class PandaDriver:
-    """See `robot_env.franka.Driver`."""
+    """See `robot_env.franka_driver.Driver`."""
 
     def __init__(self, host: str) -> None:
         self._host = host
@@ -55,7 +57,9 @@ class PandaDriver:
         self._gains = GAINS["precise"]
 
     def open(self) -> None:
-        self._panda = within(CONNECT_S, f"the robot at {self._host}", lambda: self._try(lambda: panda_py.Panda(self._host)))
+        self._panda = within(
+            CONNECT_S, f"the robot at {self._host}", lambda: self._try(lambda: panda_py.Panda(self._host))
+        )
 
     def recover(self) -> None:
         self._try(self._panda.get_robot().automatic_error_recovery)
@@ -117,12 +121,16 @@ class PandaDriver:
             # The library's destructor reads from the robot once more, and where that fails it ends the process. So it is kept.
             ctypes.pythonapi.Py_IncRef(ctypes.py_object(panda))
 
+    def connect_gripper(self) -> Any:
+        return self._try(lambda: libfranka.Gripper(self._host))
+
+    def read_gripper(self, gripper: Any) -> Any:
+        return self._try(lambda: gripper.read_once())
+
     def _forget_error(self) -> None:
         """The library keeps the last controller's error; it has been told."""
-        try:
+        with contextlib.suppress(RuntimeError):
             self._panda.raise_error()
-        except RuntimeError:
-            pass
 
     def _try(self, call: Callable[[], Any]) -> Any:
         """libfranka's exceptions come as `RuntimeError`."""

@@ -18,7 +18,8 @@ STEP_S = 0.001
 VELOCITY_LIMIT_RAD_S = np.array([2.175, 2.175, 2.175, 2.175, 2.61, 2.61, 2.61])  # Franka's data sheet of the Panda
 # The robot's own joint controller, which holds it and follows joint motions; libfranka's examples set these stiffnesses.
 JOINT_STIFFNESS = np.array([3000.0, 3000.0, 3000.0, 2500.0, 2500.0, 2000.0, 2000.0])  # N·m/rad
-JOINT_DAMPING = 2.0 * np.sqrt(JOINT_STIFFNESS * panda.ROTOR_INERTIA)  # N·m·s/rad, critical for the rotor alone
+# N·m·s/rad, about critical for what each joint carries in the home pose, kg·m².
+JOINT_DAMPING = 2.0 * np.sqrt(JOINT_STIFFNESS * np.array([0.9, 1.4, 0.9, 0.7, 0.13, 0.13, 0.11]))
 # An impact of rigid bodies lasts one or two steps and reaches hundreds of newtons. A robot's joints give, and its estimate is
 # filtered: with this constant the peg that meets the rim at 0.1 m/s shows about 20 N.
 WRENCH_FILTER_S = 0.030

@@ -4,11 +4,14 @@ import threading
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from launch.robots.fci_gripper import GRIPPER_PORT, GripperServer, Hand
 from launch.robots.fci_robot import FciRobot
 from launch.robots.fci_server import PORT, FciServer
 from launch.robots.fci_wire import Version
 from robot_env.tasks import Task
 from sim.torque_arm import TorqueArm
+
+GOODBYE_S = 2.0  # for the gripper's thread to end
 
 
 @dataclass(frozen=True)
@@ -18,7 +21,7 @@ class FciTwin:
     Attributes:
         version: of the interface: 5 is a Panda, 10 an FR3.
         host: the address to bind.
-        port: of the arm; the clients know 1337 only.
+        port, gripper_port: of the arm and of its hand; the clients know 1337 and 1338 only.
         paced: simulated time follows the wall clock in motions; otherwise it waits for the client's commands (lockstep).
         seed: where the hole is drawn, once, in the task's hidden range.
     """
@@ -26,6 +29,7 @@ class FciTwin:
     version: Version = 5
     host: str = "127.0.0.1"
     port: int = PORT
+    gripper_port: int = GRIPPER_PORT
     paced: bool = False
     seed: int = 0
 
@@ -37,11 +41,26 @@ def serve_fci(
 
     Raises `OSError` in one sentence where the address is taken.
     """
-    arm = TorqueArm(task, twin.seed)
+    arm, hand = TorqueArm(task, twin.seed), Hand(getattr(task.scene, "peg_width_m", 0.0))
     try:
         server = FciServer(FciRobot(arm, twin.version), twin.host, twin.port, twin.paced)
     except OSError as error:
-        raise OSError(f"{twin.host}:{twin.port} cannot be bound ({error.strerror}); is another server running there?") from error
-    ready(server.address)
-    server.serve(stop)
+        raise _taken(twin.host, twin.port, error) from error
+    try:
+        gripper = GripperServer(hand, twin.host, twin.gripper_port)
+    except OSError as error:
+        server.close()
+        raise _taken(twin.host, twin.gripper_port, error) from error
+    fingers = threading.Thread(target=gripper.serve, args=(stop,), name="gripper", daemon=True)
+    fingers.start()
+    try:
+        ready(server.address)
+        server.serve(stop)
+    finally:
+        stop.set()
+        fingers.join(GOODBYE_S)
     return server.ticks
+
+
+def _taken(host: str, port: int, error: OSError) -> OSError:
+    return OSError(f"{host}:{port} cannot be bound ({error.strerror}); is another server running there?")

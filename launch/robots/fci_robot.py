@@ -1,12 +1,12 @@
-"""What a Franka does with requests and commands, in front of the twin's torque-driven arm: modes, motions, reflexes, recovery."""
+"""What a Franka does with requests and commands, in front of the twin's arm: modes, motions, reflexes, recovery."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
 
+from launch.robots.fci_state import RobotStateMessage
 from launch.robots.fci_wire import (
-    ERRORS,
     EXTERNAL,
     IDLE,
     INVALID,
@@ -19,23 +19,20 @@ from launch.robots.fci_wire import (
     REFLEX,
     REJECTED,
     SUCCESS,
-    BadMessage,
     Command,
     Request,
     Version,
     parse_move,
-    state_layout,
 )
 from sim import panda
 from sim.model_library import build_library, urdf
-from sim.torque_arm import STEP_S, VELOCITY_LIMIT_RAD_S, TorqueArm, flange_to_tcp
+from sim.torque_arm import STEP_S, VELOCITY_LIMIT_RAD_S, TorqueArm
 
-# A controller's first torque, and each later one, may differ from the last by 1 N·m: 1000 N·m/s, Franka's limit. Half as much again
-# leaves room for a client's own rounding and filters.
+# A controller's torque may differ from the last one by 1 N·m: 1000 N·m/s, Franka's limit. Half as much again leaves room for a
+# client's own rounding and filters.
 TORQUE_STEP_NM = 1.5
 LOST_COMMANDS = 20  # in a row, then the robot stops: Franka's limit
 LIMIT_MARGIN_RAD = 1e-3
-JOINT_THRESHOLD_NM, FORCE_THRESHOLD_N = 20.0, 20.0  # until a client sets its own; libfranka's examples set these
 
 
 @dataclass
@@ -70,12 +67,7 @@ class FciRobot:
         self.mode, self.motion = IDLE, None
         self._torque, self._held = np.zeros(7), arm.q.copy()
         self._lost, self._success = 0, 0.0
-        self._torque_limits = np.full((2, 7), JOINT_THRESHOLD_NM)  # where contact, and where collision begins
-        self._force_limits = np.full((2, 6), FORCE_THRESHOLD_N)
-        self._state = np.zeros((), state_layout(version))
-        self._views = {name: self._state[name] for name in self._state.dtype.names}
-        self._to_tcp, self._ee_to_k = np.eye(4), np.eye(4)
-        self._describe_tool()
+        self._state = RobotStateMessage(version, arm.loads()[0])
 
     @property
     def moving(self) -> bool:
@@ -105,6 +97,8 @@ class FciRobot:
             return self._reflex("communication_constraints_violation") if self._lost >= LOST_COMMANDS else b""
         if command.motion_finished or (motion.torque and command.torque_finished):
             self._brake(IDLE)
+            if not motion.torque:
+                self._held = motion.q
             return motion.request.reply(self._status["success"])
         return self._take_torque(command) if motion.torque else self._take_joints(motion, command)
 
@@ -122,61 +116,28 @@ class FciRobot:
 
     def state(self) -> bytes:
         """The robot state now."""
-        arm, views, motion = self.arm, self._views, self.motion
-        views["message_id"][...] = arm.clock_ms
-        pose = arm.tcp @ self._to_tcp
-        for name in ("O_T_EE", "O_T_EE_d", "O_T_EE_c"):
-            views[name][:] = pose.ravel(order="F")
-        for name, value in (("q", arm.q), ("dq", arm.dq), ("theta", arm.q), ("dtheta", arm.dq)):
-            views[name][:] = value
-        views["q_d"][:] = motion.q if motion is not None and not motion.torque else arm.q
-        views["dq_d"][:] = motion.dq if motion is not None and not motion.torque else 0.0
-        for name in ("elbow", "elbow_d", "elbow_c"):
-            views[name][:] = arm.q[2], np.sign(arm.q[3])
-        views["tau_J"][:] = arm.torque + arm.gravity
-        views["tau_J_d"][:] = self._torque
-        in_base, in_k = self._wrench(pose)
-        views["tau_ext_hat_filtered"][:] = -arm.external  # what the robot does to the world, as Franka counts
-        views["O_F_ext_hat_K"][:], views["K_F_ext_hat_K"][:] = in_base, in_k
-        self._mark_contacts(in_k)
-        views["generator"][...] = NO_GENERATOR if motion is None else motion.generator + 1
-        views["controller"][...] = NO_CONTROLLER if motion is None else motion.controller
-        views["robot_mode"][...] = self.mode
-        views["success_rate"][...] = self._success if motion is not None else 0.0
-        return self._state.tobytes()
-
-    def _wrench(self, pose: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """The wrench of the robot on the world about the frame K, base axes and K's own."""
-        frame = pose @ self._ee_to_k
-        force, torque = -self.arm.wrench[:3], -self.arm.wrench[3:]
-        torque = torque + np.cross(self.arm.tcp[:3, 3] - frame[:3, 3], force)
-        turn = frame[:3, :3].T
-        return np.concatenate([force, torque]), np.concatenate([turn @ force, turn @ torque])
-
-    def _mark_contacts(self, in_k: np.ndarray) -> None:
-        for kind, value, limits in (("joint", self.arm.external, self._torque_limits), ("cartesian", in_k, self._force_limits)):
-            self._views[f"{kind}_contact"][:] = np.abs(value) > limits[0]
-            collision = self._views[f"{kind}_collision"]  # stays until recovery
-            np.maximum(collision, np.abs(value) > limits[1], out=collision)
+        motion, state = self.motion, self._state
+        state.measure(self.arm, self._torque)
+        joints = motion if motion is not None and not motion.torque else None
+        state.put(q_d=self.arm.q if joints is None else joints.q, dq_d=0.0 if joints is None else joints.dq)
+        state.put(
+            generator=NO_GENERATOR if motion is None else motion.generator + 1,
+            controller=NO_CONTROLLER if motion is None else motion.controller,
+            robot_mode=self.mode,
+            success_rate=self._success if motion is not None else 0.0,
+        )
+        return state.to_bytes()
 
     def _watch(self) -> bytes:
         """Raises a reflex where the last millisecond asks for one."""
         arm = self.arm
-        _, in_k = self._wrench(arm.tcp @ self._to_tcp)
         if not (np.abs(arm.dq) <= VELOCITY_LIMIT_RAD_S).all():
             return self._reflex("joint_velocity_violation")
-        out = ((arm.q > panda.UPPER_RAD - LIMIT_MARGIN_RAD) & (arm.dq > 0.0)) | (
-            (arm.q < panda.LOWER_RAD + LIMIT_MARGIN_RAD) & (arm.dq < 0.0)
-        )
-        if out.any():
+        above, below = arm.q > panda.UPPER_RAD - LIMIT_MARGIN_RAD, arm.q < panda.LOWER_RAD + LIMIT_MARGIN_RAD
+        if ((above & (arm.dq > 0.0)) | (below & (arm.dq < 0.0))).any():
             return self._reflex("joint_position_limits_violation")
-        if (np.abs(in_k) > self._force_limits[1]).any():
-            self._mark_contacts(in_k)
-            return self._reflex("cartesian_reflex")
-        if (np.abs(arm.external) > self._torque_limits[1]).any():
-            self._mark_contacts(in_k)
-            return self._reflex("joint_reflex")
-        return b""
+        kind = self._state.collision(arm)
+        return self._reflex(f"{kind}_reflex") if kind else b""
 
     def _take_torque(self, command: Command) -> bytes:
         torque = np.array(command.torque)
@@ -206,8 +167,7 @@ class FciRobot:
         assert self.motion is not None
         request = self.motion.request
         self._brake(REFLEX)
-        self._views["errors"][ERRORS[error]] = True
-        self._views["reflex_reason"][ERRORS[error]] = True
+        self._state.raise_error(error)
         return request.reply(self._status["reflex"])
 
     def _on_move(self, request: Request) -> bytes:
@@ -216,11 +176,13 @@ class FciRobot:
             return request.reply(self._status["not_possible"])
         torque = controller == EXTERNAL
         no_generator = 4 if self.version == 10 else None
-        if generator not in (JOINT_POSITION, JOINT_VELOCITY, no_generator) or (generator == no_generator and not torque):
+        if generator not in (JOINT_POSITION, JOINT_VELOCITY, no_generator) or (
+            generator == no_generator and not torque
+        ):
             return request.reply(self._status["invalid"])  # Cartesian motions are not simulated
         self.motion = Motion(request, controller, generator, torque, self.arm.q.copy(), np.zeros(7))
         self.mode, self._lost, self._success, self._torque = MOVE, 0, 1.0, np.zeros(7)
-        self._views["reflex_reason"][:] = False
+        self._state.put(reflex_reason=False)
         return request.reply(self._status["started"])
 
     def _on_stop_move(self, request: Request) -> bytes:
@@ -234,41 +196,29 @@ class FciRobot:
         if self.motion is not None:
             return request.reply(REJECTED)
         self.mode = IDLE
-        for name in ("errors", "joint_collision", "cartesian_collision"):
-            self._views[name][:] = 0
+        self._state.put(errors=False, joint_collision=0.0, cartesian_collision=0.0)
         return request.reply(SUCCESS)
 
     def _on_set_collision_behavior(self, request: Request) -> bytes:
         """Thresholds while accelerating, then nominal ones, lower and upper; the twin has the nominal ones only."""
-        values = request.numbers(52)
-        return self._set(request, lambda: self._set_limits(values), bool((values >= 0.0).all()))
-
-    def _set_limits(self, values: np.ndarray) -> None:
-        self._torque_limits, self._force_limits = values[14:28].reshape(2, 7).copy(), values[40:52].reshape(2, 6).copy()
+        values, state = request.numbers(52), self._state
+        return self._set(request, lambda: state.set_thresholds(values[14:28], values[40:]), bool((values >= 0.0).all()))
 
     def _on_set_load(self, request: Request) -> bytes:
-        values = request.numbers(13)
-        return self._set(request, lambda: self._put_load("load", values[0], values[1:4], values[4:]), values[0] >= 0.0)
+        values, state = request.numbers(13), self._state
+        return self._set(request, lambda: state.put_load("load", values[0], values[1:4], values[4:]), values[0] >= 0.0)
 
     def _on_set_ee_to_k(self, request: Request) -> bytes:
-        return self._set_frame(request, "EE_T_K")
+        return self._set_frame(request, self._state.set_ee_to_k)
 
     def _on_set_ne_to_ee(self, request: Request) -> bytes:
-        return self._set_frame(request, "NE_T_EE")
+        return self._set_frame(request, self._state.set_ne_to_ee)
 
-    def _set_frame(self, request: Request, name: str) -> bytes:
+    def _set_frame(self, request: Request, change: Callable[[np.ndarray], None]) -> bytes:
         matrix = request.numbers(16).reshape(4, 4, order="F").copy()
         turn = matrix[:3, :3]
         good = np.allclose(turn @ turn.T, np.eye(3), atol=1e-3) and np.array_equal(matrix[3], [0, 0, 0, 1])
-        return self._set(request, lambda: self._put_frame(name, matrix), good)
-
-    def _put_frame(self, name: str, matrix: np.ndarray) -> None:
-        self._views[name][:] = matrix.ravel(order="F")
-        if name == "EE_T_K":
-            self._ee_to_k = matrix
-        else:
-            self._to_tcp = matrix
-            self._views["F_T_EE"][:] = (flange_to_tcp() @ matrix).ravel(order="F")
+        return self._set(request, lambda: change(matrix), good)
 
     def _set(self, request: Request, change: Callable[[], None], good: bool) -> bytes:
         """Settings change at rest only, as on the robot."""
@@ -305,17 +255,3 @@ class FciRobot:
 
     def _on_get_robot_model(self, request: Request) -> bytes:
         return request.reply(SUCCESS, urdf().encode())
-
-    def _describe_tool(self) -> None:
-        """The settings that a robot has from the start: its hand, frames and the base's acceleration."""
-        views, identity = self._views, np.eye(4).ravel()
-        for name in ("EE_T_K", "NE_T_EE"):
-            views[name][:] = identity
-        for name in ("F_T_EE", "F_T_NE"):
-            views[name][:] = flange_to_tcp().ravel(order="F")
-        hand, _ = self.arm.loads()
-        self._put_load("ee", hand.mass_kg, hand.com_m, hand.inertia.ravel())
-        views["O_ddP_O"][:] = 0.0, 0.0, -9.81
-
-    def _put_load(self, name: str, mass_kg: float, com_m: np.ndarray, inertia: np.ndarray) -> None:
-        self._views[f"m_{name}"][:], self._views[f"F_x_C{name}"][:], self._views[f"I_{name}"][:] = mass_kg, com_m, inertia

@@ -1,5 +1,6 @@
 """Serves the Franka Control Interface: requests and answers over TCP, states and commands over UDP, one client at a time."""
 
+import contextlib
 import select
 import socket
 import struct
@@ -34,7 +35,7 @@ class ClientGone(ConnectionError):
 
 @dataclass
 class Clock:
-    """When the next millisecond may begin, on the wall clock. A late or an early one starts the beat anew: nothing is made up for."""
+    """When the next millisecond may begin, on the wall clock. A late or an early one starts the beat anew."""
 
     now: Callable[[], float] = time.monotonic
     due_s: float = 0.0
@@ -50,8 +51,8 @@ class Clock:
 class FciServer:
     """Binds at once; `serve` runs until told to stop.
 
-    A second client is refused while one is there. While no motion is under way, a millisecond takes a millisecond. In a motion the
-    twin waits up to 20 ms for the answer to each state (lockstep), or, paced, until the next millisecond is due.
+    A second client is refused while one is there. While no motion is under way, a millisecond takes a millisecond. In a motion
+    the twin waits up to 20 ms for the answer to each state (lockstep), or, paced, until the next millisecond is due.
 
     Args:
         robot: what is served.
@@ -80,8 +81,12 @@ class FciServer:
                 if select.select([self._listener], [], [], WAKE_S)[0]:
                     self._welcome(stop)
         finally:
-            self._listener.close()
-            self._udp.close()
+            self.close()
+
+    def close(self) -> None:
+        """Give the ports back."""
+        self._listener.close()
+        self._udp.close()
 
     def _welcome(self, stop: threading.Event) -> None:
         try:
@@ -90,20 +95,30 @@ class FciServer:
             return
         with client:
             _prepare(client)
+            session = Session(self.robot, client, address[0], self._udp, self._listener, self._paced, self._clock)
             try:
-                Session(self.robot, client, address[0], self._udp, self._listener, self._paced, self._clock).run(
-                    stop, self
-                )
-            except (OSError, BadMessage):  # it left, or what it sent is no message: the arm is held, the next may come
-                pass
+                # It leaves, or what it sends is no message: the arm is held, and the next may come.
+                with contextlib.suppress(OSError, BadMessage):
+                    session.run(stop)
             finally:
+                self.ticks += session.ticks
                 self.robot.leave()
 
 
 class Session:
     """One client, from its first byte to its last."""
 
-    def __init__(self, robot, client, host, udp, listener, paced, clock) -> None:
+    def __init__(
+        self,
+        robot: FciRobot,
+        client: socket.socket,
+        host: str,
+        udp: socket.socket,
+        listener: socket.socket,
+        paced: bool,
+        clock: Clock,
+    ) -> None:
+        self.ticks = 0
         self._robot, self._client, self._host, self._udp, self._listener = robot, client, host, udp, listener
         self._paced, self._clock = paced, clock
         self._reader = RequestReader(robot.version)
@@ -112,15 +127,15 @@ class Session:
         for each in (client, udp, listener):
             self._poller.register(each, select.POLLIN)
 
-    def run(self, stop: threading.Event, server: FciServer) -> None:
+    def run(self, stop: threading.Event) -> None:
         """Until the client leaves or `stop` is set. Raises `OSError` or `BadMessage` where it leaves."""
         while self._peer is None and not stop.is_set():
             self._poll(WAKE_S, None)
         self._clock.due_s = self._clock.now()
         self._robot.begin()
-        while not stop.is_set():
+        while self._peer is not None and not stop.is_set():
             self._send(self._robot.advance())
-            server.ticks += 1
+            self.ticks += 1
             moving = self._robot.moving
             self._udp.sendto(self._robot.state(), self._peer)
             self._clock.tick()
@@ -181,7 +196,7 @@ class Session:
         return request.reply(SUCCESS, ours)
 
     def _receive(self, wanted: int | None) -> Command | None:
-        """Everything that has come over UDP; the answer to state `wanted`, if it is there. The rest is stale or none of ours."""
+        """Everything that has come over UDP; the answer to state `wanted`, if it is there. The rest is stale."""
         found = None
         while True:
             try:
@@ -200,10 +215,8 @@ class Session:
                 found = command
 
     def _refuse(self) -> None:
-        try:
+        with contextlib.suppress(OSError):  # gone by itself
             self._listener.accept()[0].close()
-        except OSError:  # gone by itself
-            pass
 
     def _send(self, data: bytes) -> None:
         if data:
@@ -214,5 +227,9 @@ def _prepare(client: socket.socket) -> None:
     client.settimeout(SEND_TIMEOUT_S)
     client.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     client.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
-    for option, value in ((socket.TCP_KEEPIDLE, KEEPALIVE_S), (socket.TCP_KEEPINTVL, PROBE_S), (socket.TCP_KEEPCNT, PROBES)):
+    for option, value in (
+        (socket.TCP_KEEPIDLE, KEEPALIVE_S),
+        (socket.TCP_KEEPINTVL, PROBE_S),
+        (socket.TCP_KEEPCNT, PROBES),
+    ):
         client.setsockopt(socket.IPPROTO_TCP, option, value)
