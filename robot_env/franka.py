@@ -65,22 +65,29 @@ class FrankaArm:
         with self._news:
             if self._goal is not None:
                 return  # it moves: it is open and well
-            if self._open and not self._is_alive():
-                self._let_go()
-            if not self._open:
-                self._driver.open()
-                self._open = True
-            self._watchdog.clear()
-            self._refusal = RuntimeError("the arm has not been reset since it was connected; call reset first")
-            if self._driver.read().error:
-                self._driver.recover()
-            self._driver.configure(*self._reflex, JOINT_REFLEX_NM, self._load)
-            if self._gripper is not None:
-                self._gripper.open()
+            try:
+                self._join()
+            except ConnectionError:
+                self._let_go()  # the next attempt begins from nothing
+                raise
             if self._thread is None:
                 self._closed.clear()
                 self._thread = threading.Thread(target=self._stream, name="references", daemon=True)
                 self._thread.start()
+
+    def _join(self) -> None:
+        if self._open and not self._is_alive():
+            self._let_go()
+        if not self._open:
+            self._driver.open()
+            self._open = True
+        self._watchdog.clear()
+        self._refusal = RuntimeError("the arm has not been reset since it was connected; call reset first")
+        if self._driver.read().error:
+            self._driver.recover()
+        self._driver.configure(*self._reflex, JOINT_REFLEX_NM, self._load)
+        if self._gripper is not None:
+            self._gripper.open()
 
     def read(self) -> ArmState:
         with self._news:
@@ -166,8 +173,7 @@ class FrankaArm:
         if self._gripper is not None:
             self._gripper.close()
         with self._news:
-            if self._open:
-                self._let_go()
+            self._let_go()
 
     @property
     def cameras(self) -> Mapping[str, Camera]:
@@ -205,6 +211,9 @@ class FrankaArm:
         self._fail(TimeoutError(reason))
 
     def _fail(self, error: Exception) -> None:
+        error.__traceback__ = error.__cause__ = error.__context__ = (
+            None  # frames that would keep the library's robot alive
+        )
         # It is the first error that counts, and the robot stops by itself when it hears nothing.
         with contextlib.suppress(Exception):
             self._halt(error)
@@ -279,5 +288,6 @@ class FrankaArm:
         return True
 
     def _let_go(self) -> None:
-        self._open = False
-        self._driver.close()
+        if self._open:
+            self._open = False
+            self._driver.close()

@@ -14,6 +14,7 @@ from robot_env.tasks import Task
 
 NULLSPACE_NM_RAD, NULLSPACE_NMS_RAD = 0.2, 0.9  # SERL's posture spring and damper, projected into the null space
 END_S = 2.0  # for a motion that was stopped
+RECOVER_S = 2.0  # until its states say that it has recovered
 
 
 class FrankyArm(FrankaArm):
@@ -57,8 +58,14 @@ class FrankyDriver:
         )
 
     def recover(self) -> None:
-        if not self._try(self._robot.recover_from_errors):
-            raise ConnectionError(f"the robot at {self._host} does not recover from its error; look at it")
+        self._try(self._robot.recover_from_errors)  # what it returns is of a state that may be older than the recovery
+        give_up_s = time.monotonic() + RECOVER_S
+        while error := self.read().error:
+            if time.monotonic() > give_up_s:
+                raise ConnectionError(
+                    f"the robot at {self._host} does not recover from its error ({error}); look at it"
+                )
+            time.sleep(0.01)
 
     def configure(self, force_n: float, torque_nm: float, joints_nm: tuple[float, ...], load: Load | None) -> None:
         cartesian = [force_n] * 3 + [torque_nm] * 3

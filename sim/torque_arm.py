@@ -109,6 +109,11 @@ class TorqueArm:
         self.external = self._jacobian.T @ self.wrench
         self.clock_ms += 1
 
+    def forget_impact(self) -> None:
+        """Let the estimate of the wrench begin anew: what is left is the contact as it is now."""
+        self.wrench = self._contact_wrench()
+        self.external = self._jacobian.T @ self.wrench
+
     def follow(self, q: np.ndarray, dq: np.ndarray) -> np.ndarray:
         """The torque `(7,)` by which the robot's own controller goes to `q`, rad, at `dq`, rad/s."""
         return JOINT_STIFFNESS * (q - self.q) + JOINT_DAMPING * (dq - self.dq)

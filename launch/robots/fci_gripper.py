@@ -106,13 +106,13 @@ class GripperServer:
         received, peer, pending, number = bytearray(), None, None, 0
         while not stop.is_set():
             ready = select.select([client, self._listener], [], [], STATE_S)[0]
-            if self._listener in ready:
-                self._listener.accept()[0].close()
-            if client in ready:
+            while select.select([client], [], [], 0.0)[0]:
                 data = client.recv(4096)
                 if not data:
                     return
                 received += data
+            if self._listener in ready:
+                self._listener.accept()[0].close()
             while (request := _cut(received)) is not None:
                 command, command_id, payload = request
                 if command == CONNECT:

@@ -196,6 +196,7 @@ class FciRobot:
         if self.motion is not None:
             return request.reply(REJECTED)
         self.mode = IDLE
+        self.arm.forget_impact()  # a robot takes seconds to recover, by which time it has faded
         self._state.put(errors=False, joint_collision=0.0, cartesian_collision=0.0)
         return request.reply(SUCCESS)
 

@@ -133,14 +133,15 @@ class Session:
             self._poll(WAKE_S, None)
         self._clock.due_s = self._clock.now()
         self._robot.begin()
+        said = b""
         while self._peer is not None and not stop.is_set():
-            self._send(self._robot.advance())
+            said += self._robot.advance()
             self.ticks += 1
             moving = self._robot.moving
             self._udp.sendto(self._robot.state(), self._peer)
+            self._send(said)  # after the state that shows why
             self._clock.tick()
-            if moving:
-                self._send(self._robot.command(self._await_command()))
+            said = self._robot.command(self._await_command()) if moving else b""
             if not moving or self._paced:
                 self._rest()
 
@@ -215,6 +216,9 @@ class Session:
                 found = command
 
     def _refuse(self) -> None:
+        """Another client is here; but this one may have left just before, and then the other is let in."""
+        while select.select([self._client], [], [], 0.0)[0]:
+            self._hear()
         with contextlib.suppress(OSError):  # gone by itself
             self._listener.accept()[0].close()
 

@@ -62,15 +62,17 @@ class RobotStateMessage:
         self.put(tau_J=arm.torque + arm.gravity, tau_J_d=commanded)
         # Franka counts what the robot does to the world.
         self.put(tau_ext_hat_filtered=-arm.external, O_F_ext_hat_K=in_base, K_F_ext_hat_K=in_k)
-        self._mark(arm, in_k)
+        for kind, value, limits in self._levels(arm, in_k):
+            self._views[f"{kind}_contact"][:] = np.abs(value) > limits[0]
 
     def collision(self, arm: TorqueArm) -> str | None:
-        """`cartesian` or `joint`, where an upper threshold is passed now."""
-        in_k = self._wrench(arm, self._pose(arm))[1]
-        kinds = (("cartesian", in_k, self._force_limits), ("joint", arm.external, self._torque_limits))
-        found = next((kind for kind, value, limits in kinds if (np.abs(value) > limits[1]).any()), None)
-        if found:
-            self._mark(arm, in_k)
+        """`cartesian` or `joint`, where an upper threshold is passed now; the flags that say where stay until recovery."""
+        found = None
+        for kind, value, limits in self._levels(arm, self._wrench(arm, self._pose(arm))[1]):
+            passed = np.abs(value) > limits[1]
+            if passed.any():
+                self._views[f"{kind}_collision"][:] = passed
+                found = found or kind
         return found
 
     def raise_error(self, error: str) -> None:
@@ -92,12 +94,6 @@ class RobotStateMessage:
         torque = np.cross(arm.tcp[:3, 3] - frame[:3, 3], force) - arm.wrench[3:]
         return np.concatenate([force, torque]), np.concatenate([turn @ force, turn @ torque])
 
-    def _mark(self, arm: TorqueArm, in_k: np.ndarray) -> None:
-        """Contact flags come and go; those of a collision stay until recovery."""
-        for kind, value, limits in (
-            ("joint", arm.external, self._torque_limits),
-            ("cartesian", in_k, self._force_limits),
-        ):
-            self._views[f"{kind}_contact"][:] = np.abs(value) > limits[0]
-            collision = self._views[f"{kind}_collision"]
-            np.maximum(collision, np.abs(value) > limits[1], out=collision)
+    def _levels(self, arm: TorqueArm, in_k: np.ndarray) -> tuple[tuple[str, np.ndarray, np.ndarray], ...]:
+        """What is compared with thresholds: forces at the frame K, torques at the joints."""
+        return ("cartesian", in_k, self._force_limits), ("joint", arm.external, self._torque_limits)

@@ -2,6 +2,7 @@
 
 import socket
 import struct
+import weakref
 from typing import Any
 
 import numpy as np
@@ -47,6 +48,7 @@ class Client:
         self.udp.bind((address[0], 0))
         self.udp.settimeout(TIMEOUT_S)
         self.tcp = socket.create_connection(address, TIMEOUT_S)
+        weakref.finalize(self, Client._shut, self.tcp, self.udp)  # also where a test fails
         self.answer = self.ask("connect", struct.pack("<HH", speaks or version, self.udp.getsockname()[1]))
 
     def ask(self, name: str, payload: bytes = b"") -> bytes:
@@ -77,8 +79,12 @@ class Client:
         return state
 
     def close(self) -> None:
-        self.tcp.close()
-        self.udp.close()
+        self._shut(self.tcp, self.udp)
+
+    @staticmethod
+    def _shut(*sockets: socket.socket) -> None:
+        for each in sockets:
+            each.close()
 
     def _take(self, size: int) -> bytes:
         data = b""

@@ -1,5 +1,6 @@
 """The bytes of the control interface: places that the clients were seen to read, and bytes that are nothing."""
 
+import contextlib
 import struct
 
 import pytest
@@ -65,13 +66,12 @@ def test_requests_are_cut_out_of_any_stream_of_pieces(drawn):
 
 @given(st.sampled_from(VERSIONS), st.lists(st.binary(max_size=64), max_size=6))
 def test_any_bytes_are_requests_or_refused(version, pieces):
-    reader = RequestReader(version)
-    try:
+    reader, found = RequestReader(version), []
+    with contextlib.suppress(BadMessage):
         for piece in pieces:
-            for request in reader.feed(piece):
-                assert len(request.payload) == REQUESTS[version][request.command][1]
-    except BadMessage as error:
-        assert "unknown" in str(error) or "instead of" in str(error)
+            found += reader.feed(piece)
+    for request in found:
+        assert len(request.payload) == REQUESTS[version][request.command][1]
 
 
 @given(st.sampled_from(VERSIONS), st.binary(max_size=400))

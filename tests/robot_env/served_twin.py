@@ -1,4 +1,4 @@
-"""The twin served as a Franka in a process of its own: the client libraries hold the interpreter while they wait for an answer."""
+"""The twin served as a Franka in a process of its own: the client libraries hold the interpreter while they wait."""
 
 import multiprocessing
 import random
@@ -25,10 +25,12 @@ def _serve(task: Task, twin: FciTwin, ready: Connection) -> None:
 class ServedTwin:
     """A server on a loopback address that no other test has. Its process is ended by `close` or killed by `kill`."""
 
-    def __init__(self, task: Task, twin: FciTwin) -> None:
-        context = multiprocessing.get_context("spawn")
+    def __init__(self, task: Task, twin: FciTwin, host: str | None = None) -> None:
+        wanted = host
+        context = multiprocessing.get_context("forkserver")
+        context.set_forkserver_preload(["launch.robots.fci", "sim.peg_insertion", "tests.robot_env.served_twin"])
         while True:
-            host = f"127.{random.SystemRandom().randint(1, 254)}.{random.SystemRandom().randint(1, 254)}.7"
+            host = wanted or f"127.{random.SystemRandom().randint(1, 254)}.{random.SystemRandom().randint(1, 254)}.7"
             ready, theirs = context.Pipe(duplex=False)
             self.process = context.Process(target=_serve, args=(task, replace(twin, host=host), theirs), daemon=True)
             self.process.start()
@@ -36,6 +38,7 @@ class ServedTwin:
             address = ready.recv()
             if not isinstance(address, OSError):
                 break
+            assert wanted is None, address
         self.host = host
 
     def kill(self) -> None:

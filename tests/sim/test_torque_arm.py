@@ -53,11 +53,11 @@ def test_torques_are_cut_at_what_the_joints_can_do(arm):
 
 def test_a_push_into_the_box_is_felt_as_hard_as_it_is(arm):
     """Pressed down on the box with 15 N, at rest, the world pushes back with 15 N."""
-    goal = np.array([*PEG.target[:2], 0.3])
+    goal = np.array([PEG.target[0] + 0.02, PEG.target[1], 0.3])
     for _ in range(4000):  # down beside the hole, with a soft spring on the TCP and 15 N of pull at most
         now, jac = arm.tcp[:3, 3], jacobian(arm)
         goal[2] = max(goal[2] - 1e-4, 0.0)
-        pull = np.clip(1500.0 * (goal + [0.02, 0.0, 0.0] - now), -15.0, 15.0) - 80.0 * jac[:3] @ arm.dq
+        pull = np.clip(1500.0 * (goal - now), -15.0, 15.0) - 80.0 * jac[:3] @ arm.dq
         upright = np.cross(arm.tcp[:3, 2], [0.0, 0.0, -1.0]) * 40.0 - 5.0 * jac[3:] @ arm.dq
         arm.step(jac.T @ np.concatenate([pull, upright]) - 0.5 * arm.dq)
     assert np.abs(arm.dq).max() < 0.02
