@@ -57,7 +57,7 @@ def serve(
     """
     found = check_arm_task(task)
     if protocol == "fci":
-        serve_franka(found, FciTwin(version, host, PORT if port is None else port, pace, seed))
+        serve_franka(found, FciTwin(version, host, PORT if port is None else port, paced=pace, seed=seed))
     else:
         serve_serl(found, host, 5000 if port is None else port, pace, hold_after_s, stop_after_s, seed)
 

@@ -67,6 +67,7 @@ class Driver(Protocol):
 
     def read(self) -> Reading:
         """The newest state, whether a controller runs or not. Raises where the controller has ended by itself."""
+        ...
 
     def halt(self) -> None:
         """End impedance control, and return when it has ended; nothing where none runs."""

@@ -24,7 +24,10 @@ class Route:
     def __init__(self, poses: list[np.ndarray]) -> None:
         self._poses = poses
         legs = [
-            max(np.linalg.norm(b[:3] - a[:3]) / RESET_M_S, angle_between(a[3:].tolist(), b[3:].tolist()) / RESET_RAD_S)
+            max(
+                float(np.linalg.norm(b[:3] - a[:3])) / RESET_M_S,
+                angle_between(a[3:].tolist(), b[3:].tolist()) / RESET_RAD_S,
+            )
             for a, b in pairwise(poses)
         ]
         self._ends = np.cumsum([0.0, *legs])

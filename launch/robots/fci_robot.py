@@ -62,7 +62,8 @@ class FciRobot:
     """
 
     def __init__(self, arm: TorqueArm, version: Version) -> None:
-        self.arm, self.version = arm, version
+        self.arm = arm
+        self.version: Version = version
         self._status = MOVE_STATUS[version]
         self.mode, self.motion = IDLE, None
         self._torque, self._held = np.zeros(7), arm.q.copy()

@@ -45,7 +45,7 @@ class Client:
     def __init__(self, address: tuple[str, int], version: int, speaks: int | None = None) -> None:
         self.version = version
         self.udp = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
-        self.udp.bind((address[0], 0))
+        self.udp.bind(("", 0))
         self.udp.settimeout(TIMEOUT_S)
         self.tcp = socket.create_connection(address, TIMEOUT_S)
         weakref.finalize(self, Client._shut, self.tcp, self.udp)  # also where a test fails
