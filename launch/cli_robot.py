@@ -1,6 +1,7 @@
 """`segue robot ...`: an arm without learning: look at it, bring it home, stop it; and a twin that answers as one."""
 
 import sys
+import threading
 from contextlib import closing
 from typing import Annotated, Literal
 
@@ -8,6 +9,8 @@ import tyro
 
 from launch.options import EXIT_FAILED, Json
 from launch.robot_check import check_arm, home_arm
+from launch.robots.fci import FciTwin, serve_fci
+from launch.robots.fci_server import PORT
 from launch.runs import console
 from launch.show import show
 from launch.tasks import find_task
@@ -30,10 +33,11 @@ robot = tyro.extras.SubcommandApp()
 
 @robot.command
 def serve(
-    protocol: Literal["serl"] = "serl",
+    protocol: Literal["serl", "fci"] = "serl",
+    version: Literal[5, 10] = 5,
     task: str = "peg_insertion",
     host: str = "127.0.0.1",
-    port: int = 5000,
+    port: int | None = None,
     pace: Pace = False,
     hold_after_s: float = HOLD_AFTER_S,
     stop_after_s: float = STOP_AFTER_S,
@@ -42,28 +46,54 @@ def serve(
     """Serve the twin of a task over a robot's own protocol, until Ctrl-C.
 
     Args:
-        protocol: `serl`: the HTTP server of SERL.
+        protocol: `serl`: the HTTP server of SERL. `fci`: the Franka Control Interface.
+        version: Of the Franka Control Interface: 5 is a Panda (`--arm panda:HOST,simulated`), 10 an FR3 (`--arm franky:...`).
         task: What the twin stands in front of.
         host: Where to listen. Nobody is asked who they are: keep it on loopback or a network of your own.
-        port: 0 takes a free one.
-        hold_after_s: With --pace: without a reference for so long, the arm is held where it is.
-        stop_after_s: With --pace: and then it is stopped, until somebody clears the error.
-        seed: Of the scenes that a joint reset draws.
+        port: 0 takes a free one; by default 5000 for serl, and 1337 for fci, whose clients know no other.
+        hold_after_s: Of serl, with --pace: without a reference for so long, the arm is held where it is.
+        stop_after_s: Of serl, with --pace: and then it is stopped, until somebody clears the error.
+        seed: Of the scenes that a joint reset draws (serl), or of the one scene (fci).
     """
     found = check_arm_task(task)
+    if protocol == "fci":
+        serve_franka(found, FciTwin(version, host, PORT if port is None else port, paced=pace, seed=seed))
+    else:
+        serve_serl(found, host, 5000 if port is None else port, pace, hold_after_s, stop_after_s, seed)
+
+
+def serve_serl(
+    task: Task, host: str, port: int, pace: bool, hold_after_s: float, stop_after_s: float, seed: int
+) -> None:
+    """SERL's HTTP server."""
     try:
         from launch.robots.serl_robot import SerlRobot
         from launch.robots.serving import bind, serve
     except ModuleNotFoundError as error:
         raise ValueError(f"segue robot serve needs the package {error.name!r}; install segue[serve]") from error
-    served = SerlRobot(found, pace, hold_after_s, stop_after_s, seed)
+    served = SerlRobot(task, pace, hold_after_s, stop_after_s, seed)
     listener = bind(host, port)
     address = "http://{}:{}".format(*listener.getsockname())
     how = "time passes on the wall clock" if pace else "each reference lets one control period pass"
     console.print(
-        f"the twin of {task} is at {address} ({protocol}; {how}): `--arm serl:{address},simulated`", soft_wrap=True
+        f"the twin of {task.name} is at {address} (serl; {how}): `--arm serl:{address},simulated`", soft_wrap=True
     )
     serve(served, listener)
+
+
+def serve_franka(task: Task, twin: FciTwin) -> None:
+    """The Franka Control Interface."""
+
+    def say(address: tuple[str, int]) -> None:
+        how = "time passes on the wall clock" if twin.paced else "time waits for the client's commands"
+        arm = "panda" if twin.version == 5 else "franky"
+        console.print(
+            f"the twin of {task.name} is at {address[0]}:{address[1]} (fci, version {twin.version}; {how}):"
+            f" `--arm {arm}:{address[0]},simulated`",
+            soft_wrap=True,
+        )
+
+    serve_fci(task, twin, threading.Event(), say)
 
 
 @robot.command

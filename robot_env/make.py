@@ -14,6 +14,8 @@ from robot_env.success import Success
 from robot_env.tasks import Task, find_task
 
 ARMS = {  # name: (module, class), imported only when asked for; the class takes the task first, and then its address
+    "franky": ("robot_env.franky", "FrankyArm"),
+    "panda": ("robot_env.panda", "PandaArm"),
     "twin": ("sim.twin_arm", "TwinArm"),
     "serl": ("robot_env.serl", "SerlArm"),
 }

@@ -1,15 +1,17 @@
 """What every arm must do behind `RobotEnv`, the twin, the scripted one and those behind a network alike."""
 
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import replace
 from itertools import chain
 
 import numpy as np
 import pytest
 from gymnasium.utils.env_checker import check_env
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from launch.robots.fci import FciTwin
+from launch.robots.fci_wire import Version
 from launch.robots.serl_robot import SerlRobot
 from launch.robots.serving import served
 from robot_env.arm import ArmCommand
@@ -19,6 +21,7 @@ from robot_env.safety import SafetyLayer
 from robot_env.tasks import find_task
 from sim.scripted import ScriptedInsertion, ScriptQuality
 from tests.robot_env.scripted_arm import ScriptedArm
+from tests.robot_env.served_twin import ServedTwin
 from tests.robot_env.test_safety import assert_in_box, assert_one_step
 
 PEG = find_task("peg_insertion")
@@ -42,8 +45,23 @@ def serl():
         yield make_arm(PEG, f"serl:{url},simulated", timeout_s=BUSY_S)
 
 
-ARMS = {"scripted": scripted, "twin": twin, "serl": serl}
+@contextmanager
+def franka(name: str, version: Version):
+    """Through the unmodified client library, to a server in a process of its own."""
+    with closing(ServedTwin(PEG, FciTwin(version))) as served:
+        yield make_arm(PEG, f"{name}:{served.host},simulated")
+
+
+ARMS = {
+    "scripted": scripted,
+    "twin": twin,
+    "serl": serl,
+    "panda": lambda: franka("panda", 5),
+    "franky": lambda: franka("franky", 10),
+}
 EXACT = ("scripted", "twin")  # a reset places these; others travel, and end within a tolerance
+OWN_CLOCK = ("panda", "franky")  # time goes on between two calls
+EXAMPLES = {"panda": 4, "franky": 4}  # of the property below, which is 50 where a reset takes no time
 
 
 @pytest.fixture(scope="module", params=ARMS)
@@ -96,14 +114,18 @@ def test_reset_ends_at_rest_at_the_start_with_the_wrench_tared(env, arm):
     assert np.abs(state.wrench[3:]).max() < 0.2
 
 
-def test_send_reports_what_it_sent_and_lets_time_pass(env, arm):
+def test_send_reports_what_it_sent_and_lets_time_pass(env, named_arm):
+    name, arm = named_arm
     env.reset(seed=0)
     before = arm.read()
     command = ArmCommand(before.tcp_pose.copy())
     sent = arm.send(command)
     after = arm.read()
     np.testing.assert_allclose(sent.tcp_pose, command.tcp_pose, atol=1e-9)
-    assert after.stamp_s - before.stamp_s == pytest.approx(1.0 / PEG.hz)
+    if name in OWN_CLOCK:
+        assert after.stamp_s - before.stamp_s > 0.8 / PEG.hz
+    else:
+        assert after.stamp_s - before.stamp_s == pytest.approx(1.0 / PEG.hz)
 
 
 def test_readings_are_copies(env, arm):
@@ -140,8 +162,9 @@ def test_seeds_repeat(env, named_arm):
         runs.append([obs["state"]] + [env.step(action)[0]["state"] for action in actions])
     if named_arm[0] in EXACT:
         np.testing.assert_array_equal(*runs)
-    else:
-        np.testing.assert_allclose(*[[state[4:10] for state in run] for run in runs], atol=2e-3)
+    else:  # on a clock of its own a step is longer or shorter, by what the policy takes
+        tolerance = 2e-2 if named_arm[0] in OWN_CLOCK else 2e-3
+        np.testing.assert_allclose(*[[state[4:10] for state in run] for run in runs], atol=tolerance)
 
 
 def test_a_stopped_arm_stays_where_it_is_until_the_next_reset(env, arm):
@@ -163,25 +186,28 @@ pushes = st.tuples(corner, st.integers(1, 10)).map(lambda drawn: [drawn[0]] * dr
 bursts = st.one_of(pushes, pushes, huge.map(lambda action: [action]), broken.map(lambda action: [action]))
 
 
-@settings(max_examples=50, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(bursts=st.lists(bursts, min_size=3, max_size=12), seed=st.integers(0, 100))
-def test_whatever_is_asked_the_commanded_pose_stays_in_the_box(named_arm, bursts, seed):
+def test_whatever_is_asked_the_commanded_pose_stays_in_the_box(named_arm):
     name, arm = named_arm
-    watched = Watched(arm)
-    bursts = bursts if name in EXACT else bursts[:3]  # a step takes ten times as long
-    env = RobotEnv(PEG, watched)
-    env.reset(seed=seed)
-    for action in chain.from_iterable(bursts):
-        *_, terminated, truncated, _ = env.step(np.array(action, dtype=np.float32))
-        if terminated or truncated:
-            if env.fault is not None:
-                env.acknowledge("a test")
-            env.reset()
-    for measured, pose in watched.commands:
-        assert_in_box(pose, PEG)
-        assert_one_step(measured, pose, PEG)
-    for path in watched.paths[1:]:  # the first begins where the last test left the arm
-        assert_in_box(path[-1], PEG)
+
+    @settings(max_examples=EXAMPLES.get(name, 50), deadline=None)
+    @given(bursts=st.lists(bursts, min_size=3, max_size=12), seed=st.integers(0, 100))
+    def check(bursts, seed):
+        watched = Watched(arm)
+        env = RobotEnv(PEG, watched)
+        env.reset(seed=seed)
+        for action in chain.from_iterable(bursts if name in EXACT else bursts[:3]):  # a step takes ten times as long
+            *_, terminated, truncated, _ = env.step(np.array(action, dtype=np.float32))
+            if terminated or truncated:
+                if env.fault is not None:
+                    env.acknowledge("a test")
+                env.reset()
+        for measured, pose in watched.commands:
+            assert_in_box(pose, PEG)
+            assert_one_step(measured, pose, PEG)
+        for path in watched.paths[1:]:  # the first begins where the last test left the arm
+            assert_in_box(path[-1], PEG)
+
+    check()
 
 
 class Watched:
