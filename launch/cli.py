@@ -16,6 +16,7 @@ from launch import (
     cli_camera,
     cli_classifier,
     cli_data,
+    cli_doctor,
     cli_encoder,
     cli_measure,
     cli_record,
@@ -149,6 +150,7 @@ app.command(cli_camera.camera, name="camera", help=cli_camera.SUMMARY)
 app.command(cli_camera.hand, name="hand", help=cli_camera.HAND_SUMMARY)
 app.command(cli_record.record, name="record", help=cli_record.SUMMARY)
 app.command(cli_robot.robot, name="robot", help=cli_robot.SUMMARY)
+app.command(cli_doctor.doctor)
 
 
 @app.command
@@ -158,6 +160,7 @@ def evaluate(
     arm: str = "twin",
     seed: int = 0,
     realtime: Realtime = False,
+    camera: Annotated[tuple[str, ...], tyro.conf.arg(metavar="NAME=SOURCE")] = (),
     json: Json = False,
 ) -> None:
     """Test a trained policy on its task's fixed trials, with its mode and with its samples.
@@ -167,8 +170,9 @@ def evaluate(
         trials: How many fixed initial poses.
         arm: Which arm: `twin`, or NAME:ADDRESS such as serl:http://127.0.0.1:5000; `,simulated` after it for a twin there.
         seed: Of sampled actions.
+        camera: A source for each camera beside the arm, such as wrist_1=opencv:0.
     """
-    result = evaluate_stage(checkpoint, trials, arm, seed, realtime)
+    result = evaluate_stage(checkpoint, trials, arm, seed, realtime, camera)
     if not json:
         for mode in MODES:
             score = result[mode]

@@ -1,6 +1,6 @@
 """The stages of a run, each in its own folder and each able to go on after an interruption."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
@@ -18,6 +18,7 @@ from agent.replay.ring import Ring
 from agent.types import Method, Normalizer, State
 from agent.vision import with_encoder
 from encoders.sight import Sight
+from encoders.spatial import Vision
 from launch.actor import operator_of
 from launch.build import networks_of, obs_shapes_of, offline_phases, sight_of, statistics_of
 from launch.checkpoint import Checkpoints, check_fits, open_checkpoint
@@ -25,12 +26,14 @@ from launch.collect import check_collect, collect
 from launch.evaluate import Evaluator
 from launch.features import encoded
 from launch.journal_tools import JOURNAL
+from launch.judging import make_judged_env
 from launch.learner import OFFLINE_BLOCK, Learner
 from launch.policies import load_policy, ways_of_acting
 from launch.recipe_files import to_json, to_plain
 from launch.recipes import CollectRecipe, Learning, PretrainRecipe, check_seed
+from launch.rig import Rig
 from launch.runs import RunLog, prepare
-from launch.tasks import AnyTask, find_task, info_of, make_env, spaces_of
+from launch.tasks import AnyTask, find_task, info_of, spaces_of
 from launch.training import SAVE_EVERY_S, meta_of, saved_policy
 
 LOG_EVERY = 2  # blocks between two fetches of metrics from the device
@@ -128,13 +131,22 @@ def load_state(folder: Path, task: AnyTask, learning: Learning) -> tuple[State, 
         checkpoints.close()
 
 
-def evaluate_stage(folder: Path, trials: int, arm: str, seed: int, realtime: bool = False) -> dict[str, Any]:
-    """Both ways of acting on the task's fixed trials; `realtime` holds its control rate, and says how well."""
+def evaluate_stage(
+    folder: Path, trials: int, arm: str, seed: int, realtime: bool = False, camera: Sequence[str] = ()
+) -> dict[str, Any]:
+    """Both ways of acting on the task's fixed trials.
+
+    Args:
+        realtime: hold its control rate, and say how well.
+        camera: `NAME=SOURCE` of cameras beside the arm.
+    """
     if trials < 1:
         raise ValueError(f"--trials {trials}: give at least 1")
     check_seed(seed)
     now, nets, meta = load_policy(folder)
-    env = make_env(find_task(meta["task"]), arm, realtime=realtime)
+    task, rig = find_task(meta["task"]), Rig(tuple(camera))
+    rig.check(task)
+    env = make_judged_env(task, arm, None, Vision(), realtime, rig.cameras)
     try:
         evaluator = Evaluator(env, nets, trials, seed, operator_of(arm), ways_of_acting(meta))
         scores = {mode: score.to_json() for mode, score in evaluator.both(now).items()}

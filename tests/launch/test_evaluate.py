@@ -71,3 +71,9 @@ def test_where_nobody_knows_the_truth_no_false_positive_is_counted(pretrained):
     score = Evaluator(env, nets, 1, seed=0, operator="test")(now, "mode")
     assert (score.success, score.false_positives, score.outcomes[0].judged) == (1, None, None)
     env.close()
+
+
+def test_a_camera_that_the_task_has_not_is_refused(segue, pretrained):
+    code, _, err = segue("evaluate", pretrained, "--camera", "wrist_1=opencv:0")
+    assert code == 2
+    assert err.startswith("segue: camera wrist_1=opencv:0: task 'peg_insertion' has the cameras none")
