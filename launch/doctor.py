@@ -133,9 +133,8 @@ def rendering(task: Task) -> Finding:
             camera.read()
             took_ms = 1000.0 * (time.perf_counter() - begun_s)
     except RuntimeError as error:
-        return Finding(
-            "rendering", "wrong" if task.cameras else "note", str(error), "needed for tasks with cameras, and videos"
-        )
+        state: State = "wrong" if task.cameras else "note"
+        return Finding("rendering", state, str(error), "tasks with cameras and videos need it")
     return Finding("rendering", "well", f"a picture of 128x128 in {took_ms:.1f} ms")
 
 
@@ -175,7 +174,7 @@ def arm_of(task: Task, arm: str) -> Iterator[Finding]:
     with closing(make_arm(task, arm)) as opened:
         facts, fault = check_arm(opened, task)
         if fault is None:
-            yield Finding(f"arm {arm}", "well", f"{facts['box']} of its box, joints and wrench within their limits")
+            yield Finding(f"arm {arm}", "well", f"the box: {facts['box']}; joints and wrench within their limits")
         else:
             yield Finding(
                 f"arm {arm}", "wrong", fault, "segue robot check shows the rest; segue robot home brings it back"
