@@ -163,7 +163,8 @@ def test_seeds_repeat(env, named_arm):
     if named_arm[0] in EXACT:
         np.testing.assert_array_equal(*runs)
     else:  # on a clock of its own a step is longer or shorter, by what the policy takes
-        tolerance = 2e-2 if named_arm[0] in OWN_CLOCK else 2e-3
+        # Behind a server starts repeat within the tolerance of a reset.
+        tolerance = 2e-2 if named_arm[0] in OWN_CLOCK else 1e-2
         np.testing.assert_allclose(*[[state[4:10] for state in run] for run in runs], atol=tolerance)
 
 

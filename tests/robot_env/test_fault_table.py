@@ -39,7 +39,7 @@ class Device:
     def __init__(self) -> None:
         self.lost = False
 
-    def action(self, obs):
+    def action(self, obs, pose):
         if self.lost:
             raise ConnectionError("the device in the human's hand is gone; plug it in again")
 
