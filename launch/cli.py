@@ -152,7 +152,7 @@ app.command(cli_camera.hand, name="hand", help=cli_camera.HAND_SUMMARY)
 app.command(cli_record.record, name="record", help=cli_record.SUMMARY)
 app.command(cli_robot.robot, name="robot", help=cli_robot.SUMMARY)
 app.command(cli_doctor.doctor)
-app.command(cli_deploy.deploy_, name="deploy")
+app.command(name="deploy")(cli_deploy.deploy_)
 
 
 @app.command

@@ -6,7 +6,7 @@ from typing import Any
 
 from launch.markup import esc, key, num, share, small, table, tr
 from launch.plots import STYLE, Curve, success_curves
-from launch.report_sections import COLOUR, data, faults, inside, pace, provenance, shrunk, trials, videos
+from launch.report_sections import COLOUR, data, faults, inside, judge, pace, provenance, shrunk, trials, videos
 from launch.run_folder import METHODS, MODES, NUMBER, STAGES, Run, check_alike, read_run
 
 # WSRL (Zhou et al.), Table 1: a real arm, 20 initial poses.
@@ -53,6 +53,7 @@ def page(runs: Sequence[Run], out: Path) -> str:
         "Beside the paper": paper_table(runs),
         "Learning curves": curves(runs),
         "Every trial": trials(runs),
+        "The classifier": judge(runs),
         "Before and after": videos(runs, out),
         "Inside the training": inside(runs),
         "Data": data(runs),
@@ -61,6 +62,7 @@ def page(runs: Sequence[Run], out: Path) -> str:
         "Learner and actor": pace(runs),
         "Recipe and versions": provenance(runs),
     }
+    sections = {name: text for name, text in sections.items() if text}
     links = "".join(f'<a href="#s{i}">{name}</a>' for i, name in enumerate(sections))
     body = "".join(
         f'<section id="s{i}"><h2>{name}</h2>{text}</section>' for i, (name, text) in enumerate(sections.items())

@@ -134,6 +134,35 @@ def shrunk(runs: Sequence[Run]) -> str:
     )
 
 
+def judge(runs: Sequence[Run]) -> str:
+    """How the classifier that gave the reward did: on held-out frames, and in the trials. Empty where none did."""
+    rows = []
+    for run in runs:
+        facts = (run.result or {}).get("classifier")
+        if not facts:
+            continue
+        held_out = facts["held_out"]
+        for method, name in METHODS.items():
+            counts = [num(facts[method][what]) for what in ("trials", "called_success", "false_positives", "missed")]
+            shares = [share(held_out["precision"]), share(held_out["recall"])]
+            rows.append(tr([esc(f"{run.label}, {name}"), *shares, *counts]))
+    if not rows:
+        return ""
+    head = [
+        "",
+        "precision, held out",
+        "recall, held out",
+        "trials",
+        "called a success",
+        "and were none",
+        "successes missed",
+    ]
+    return table(head, rows) + (
+        '<p class="note">The classifier gave the reward and ended the episodes; the simulator knows better, and what stands'
+        " elsewhere on this page is its verdict. Frames were held out by episode.</p>"
+    )
+
+
 def faults(runs: Sequence[Run]) -> str:
     """Every reason for which the arm was stopped, with how often and where first."""
     seen: dict[str, list[str]] = {}
@@ -202,11 +231,19 @@ def metric_curve(run: Run, folder: str, metric: str) -> Curve:
     """A metric against updates, pre-training left of 0."""
     logged = run.logs[f"{folder}/metrics"]
     # Cal-QL's loss has the conservative term in it; its TD error alone compares with the other losses.
-    name = "critic/td" if metric == "critic/loss" and any("critic/td" in row for row in logged) else metric
+    error = logged_as(logged, "critic/td") if metric == "critic/loss" else None
+    name = error or logged_as(logged, metric) or metric
     rows = [row for row in logged if isinstance(row.get(name), NUMBER)]
     offline = run.logs["pretrain/metrics"]
     shift = offline[-1]["updates"] if folder == "pretrain" and offline else 0
     return thinned([r["updates"] - shift for r in rows], [r[name] for r in rows])
+
+
+def logged_as(rows: Sequence[Mapping[str, Any]], metric: str) -> str | None:
+    """A metric's name in a log: where an encoder shares the critic's loss, `critic/q` is `critic+encoder/q`."""
+    group, what = metric.split("/")
+    names = (name.partition("/") for row in rows for name in row)
+    return next(("/".join((groups, of)) for groups, _, of in names if of == what and group in groups.split("+")), None)
 
 
 def trend(rows: Sequence[Mapping[str, Any]]) -> Curve:

@@ -309,6 +309,33 @@ def test_the_critic_loss_of_pre_training_is_its_td_error(tmp_path):
     assert metric_curve(read_run(run), "wsrl", "critic/loss").x[0] == 80
 
 
+def test_a_metric_is_found_where_an_encoder_shares_the_loss(tmp_path):
+    run = make_run(tmp_path / "run")
+    rows = [{"updates": 100 * i, "critic+encoder/q": -3.0, "critic+encoder/td": 0.5, "actor/q": 1.0} for i in range(4)]
+    write_lines(run / "wsrl" / "metrics.jsonl", rows)
+    assert set(metric_curve(read_run(run), "wsrl", "critic/q").y) == {-3.0}
+    assert set(metric_curve(read_run(run), "wsrl", "critic/loss").y) == {0.5}
+    assert metric_curve(read_run(run), "wsrl", "value/loss").y == []
+
+
+def test_the_page_says_how_the_classifier_judged(tmp_path):
+    run = make_run(tmp_path / "run")
+    write_report([run], run / "report.html")
+    assert "called a success" not in read(run / "report.html").text
+    result = json.loads((run / "result.json").read_text())
+    counts = {"trials": 160, "called_success": 154, "false_positives": 3, "missed": 1}
+    judged = {
+        "held_out": {"precision": 0.984, "recall": 0.94},
+        "wsrl": counts,
+        "rlpd": {**counts, "false_positives": 7},
+    }
+    (run / "result.json").write_text(json.dumps({**result, "classifier": judged}))
+    write_report([run], run / "report.html")
+    page = read(run / "report.html")
+    assert "seed 0, WSRL 0.98 0.94 160 154 3 1" in page.text
+    assert "seed 0, RLPD 0.98 0.94 160 154 7 1" in page.text
+
+
 def test_the_stages_are_those_of_a_result(tmp_path):
     result = json.loads((make_run(tmp_path / "run") / "result.json").read_text())
     assert set(STAGES) == set(result["by_mode"]["mode"])
