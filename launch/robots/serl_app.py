@@ -1,6 +1,7 @@
 """SERL's routes, all POST, as a FastAPI application. What is malformed is answered with 4xx and one sentence."""
 
 from collections.abc import Callable
+from math import hypot
 from typing import Annotated, Any
 
 import numpy as np
@@ -128,7 +129,7 @@ def _add_bodies(app: FastAPI, robot: SerlRobot) -> None:
     @app.post("/pose", response_class=PlainTextResponse)
     async def pose(body: Pose) -> str:
         arr = np.array(body.arr)
-        length = float(np.linalg.norm(arr[3:]))
+        length = hypot(*body.arr[3:])  # which no number is too large for
         if abs(length - 1.0) > 1e-3:
             raise HTTPException(422, f"arr: its quaternion has length {length:.6g}; give a unit quaternion x y z w")
         robot.move(np.concatenate([arr[:3], arr[3:] / length]))

@@ -20,7 +20,7 @@ from launch.rig import Rig
 from robot_env.keyboard import HOLD_S
 from robot_env.tasks import find_task
 from tests.launch.test_cli import TINY_FLAGS, refused
-from tests.launch.waiting import eventually
+from tests.launch.waiting import eventually, started
 
 PEG = find_task("peg_insertion")
 DOWN, STILL = [0, 0, 0.5, 0, 0, 0], [0.0] * 6
@@ -125,7 +125,7 @@ def test_by_hand_the_human_is_asked_and_ctrl_c_in_mid_episode_leaves_a_data_set(
 
     with (
         open(log, "w") as said,
-        subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=said, stderr=said) as process,
+        started(command, stdin=subprocess.DEVNULL, stdout=said, stderr=said) as process,
     ):
         try:
             assert asked("Enter begins", 1), log.read_text()

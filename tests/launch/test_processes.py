@@ -24,6 +24,7 @@ from tests.launch.kills import (
     groups,
     read_streams,
 )
+from tests.launch.waiting import started
 
 ENV_STEPS = 300
 LIMIT_S = 120.0  # for anything that is waited for
@@ -54,10 +55,7 @@ class Finetune:
         command += [*TINY, "--online.env-steps", str(ENV_STEPS), "--json", *flags]
         env = {name: value for name, value in environment(cache).items() if name != "SEGUE_TRACEBACK"}
         pipes = {"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
-        # What a shell runs in the background ignores Ctrl-C, and so would its children; a handler they do not inherit.
-        before = signal.signal(signal.SIGINT, signal.default_int_handler)
-        self.process = subprocess.Popen(command, cwd=ROOT, env=env, **pipes)
-        signal.signal(signal.SIGINT, before)
+        self.process = started(command, cwd=ROOT, env=env, **pipes)
 
     def __enter__(self) -> "Finetune":
         return self
