@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 import numpy as np
 
 from robot_env.arm import GAINS, ArmCommand, ArmState, Camera, Mode
-from robot_env.franka_driver import Driver, Load, Reading
+from robot_env.franka_driver import Driver, Load, Reading, require_loopback
 from robot_env.franka_gripper import FrankaGripper
 from robot_env.franka_route import Arrival, Route, vector_of
 from robot_env.tasks import Task
@@ -32,20 +32,30 @@ class FrankaArm:
 
     Args:
         task: its `hz` is the rate of references, its precise wrench limits are where the robot raises a reflex by default.
-        driver: the client library.
+        host: the robot's address.
+        simulated: that it is the served twin, on this machine.
         load: what the gripper holds; by default what the robot's own settings say.
         reflex: N and N·m per axis above which the robot stops by itself.
         clock: of the watchdog, s.
+
+    Attributes:
+        driver: makes the client library's side, of the address and whether a real-time kernel is wanted.
     """
+
+    driver: Callable[[str, bool], Driver]
 
     def __init__(
         self,
         task: Task,
-        driver: Driver,
+        host: str = "172.16.0.2",
+        simulated: bool = False,
         load: Load | None = None,
         reflex: tuple[float, float] | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
+        if simulated:
+            require_loopback(host)
+        driver = type(self).driver(host, not simulated)
         self.task, self._driver, self._load = task, driver, load
         self._reflex = reflex or task.wrench_limit["precise"]
         self._watchdog = Watchdog(self._hold, self._end, clock=clock)
@@ -211,9 +221,8 @@ class FrankaArm:
         self._fail(TimeoutError(reason))
 
     def _fail(self, error: Exception) -> None:
-        error.__traceback__ = error.__cause__ = error.__context__ = (
-            None  # frames that would keep the library's robot alive
-        )
+        # Their frames would keep the library's robot alive.
+        error.__traceback__ = error.__cause__ = error.__context__ = None
         # It is the first error that counts, and the robot stops by itself when it hears nothing.
         with contextlib.suppress(Exception):
             self._halt(error)

@@ -9,35 +9,11 @@ import numpy as np
 
 from robot_env.arm import Gains
 from robot_env.franka import FrankaArm
-from robot_env.franka_driver import CONNECT_S, Load, Reading, require_loopback, within
-from robot_env.tasks import Task
+from robot_env.franka_driver import CONNECT_S, Load, Reading, within
 
 NULLSPACE_NM_RAD, NULLSPACE_NMS_RAD = 0.2, 0.9  # SERL's posture spring and damper, projected into the null space
 END_S = 2.0  # for a motion that was stopped
 RECOVER_S = 2.0  # until its states say that it has recovered
-
-
-class FrankyArm(FrankaArm):
-    """An FR3 with its hand; see `FrankaArm`.
-
-    Args:
-        host: the robot's address.
-        simulated: that it is the served twin, on this machine; a robot wants a real-time kernel here.
-        load, reflex, clock: see `FrankaArm`.
-    """
-
-    def __init__(
-        self,
-        task: Task,
-        host: str = "172.16.0.2",
-        simulated: bool = False,
-        load: Load | None = None,
-        reflex: tuple[float, float] | None = None,
-        clock: Callable[[], float] = time.monotonic,
-    ) -> None:
-        if simulated:
-            require_loopback(host)
-        super().__init__(task, FrankyDriver(host, realtime=not simulated), load, reflex, clock)
 
 
 class FrankyDriver:
@@ -161,3 +137,9 @@ def _error_of(state: Any) -> str:
     flags = [name for name in dir(state.current_errors) if not name.startswith("_")]
     raised = [name for name in flags if getattr(state.current_errors, name) is True]
     return f"{state.robot_mode.name} {', '.join(raised)}".strip()
+
+
+class FrankyArm(FrankaArm):
+    """An FR3 with its hand; a robot, other than the served twin, wants a real-time kernel here."""
+
+    driver = FrankyDriver

@@ -2,7 +2,6 @@
 
 import contextlib
 import ctypes
-import time
 from collections.abc import Callable
 from math import sin, sqrt
 from typing import Any
@@ -14,8 +13,7 @@ from scipy.spatial.transform import Rotation
 
 from robot_env.arm import GAINS, Gains
 from robot_env.franka import FrankaArm
-from robot_env.franka_driver import CONNECT_S, Load, Reading, require_loopback, within
-from robot_env.tasks import Task
+from robot_env.franka_driver import CONNECT_S, Load, Reading, within
 
 NULLSPACE_NM_RAD = 0.2  # SERL's posture spring, projected into the null space
 # The library damps by 2 sqrt(stiffness): critical for the translations, as SERL has it, but for 150 N·m/rad three times SERL's
@@ -24,34 +22,11 @@ NULLSPACE_NM_RAD = 0.2  # SERL's posture spring, projected into the null space
 FULL_TORQUE_RAD = 0.15
 
 
-class PandaArm(FrankaArm):
-    """A Panda with its hand; see `FrankaArm`.
-
-    Args:
-        host: the robot's address.
-        simulated: that it is the served twin, on this machine.
-        load, reflex, clock: see `FrankaArm`.
-    """
-
-    def __init__(
-        self,
-        task: Task,
-        host: str = "172.16.0.2",
-        simulated: bool = False,
-        load: Load | None = None,
-        reflex: tuple[float, float] | None = None,
-        clock: Callable[[], float] = time.monotonic,
-    ) -> None:
-        if simulated:
-            require_loopback(host)
-        super().__init__(task, PandaDriver(host), load, reflex, clock)
-
-
 class PandaDriver:
     """See `robot_env.franka_driver.Driver`."""
 
-    def __init__(self, host: str) -> None:
-        self._host = host
+    def __init__(self, host: str, realtime: bool) -> None:
+        self._host = host  # the library warns where there is no real-time kernel, and goes on
         self._panda: Any = None
         self._controller: Any = None
         self._gains = GAINS["precise"]
@@ -157,3 +132,9 @@ def cut(goal: np.ndarray, pose: np.ndarray, gains: Gains) -> tuple[np.ndarray, n
     turn = np.clip((now.inv() * Rotation.from_quat(goal[3:])).as_rotvec(), -clip_rad, clip_rad)
     vector = turn / clip_rad * sin(0.5 * FULL_TORQUE_RAD)
     return position, (now * Rotation.from_quat([*vector, sqrt(1.0 - vector @ vector)])).as_quat()
+
+
+class PandaArm(FrankaArm):
+    """A Panda with its hand."""
+
+    driver = PandaDriver
