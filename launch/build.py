@@ -39,8 +39,8 @@ def sight_of(task: AnyTask, vision: Vision) -> Sight | None:
 
 
 @cache
-def _trunk(text: str, mixtures: int) -> Trunk:
-    return replace(trunk_from(text), mixtures=mixtures)
+def _trunk(text: str, mixtures: int = 0) -> Trunk:
+    return replace(_trunk(text), mixtures=mixtures) if mixtures else trunk_from(text)
 
 
 def statistics_of(task: AnyTask, vision: Vision) -> dict[str, tuple[int, ...]]:

@@ -1,8 +1,7 @@
 """`segue deploy`: a checkpoint acts on an arm, and nobody learns."""
 
 import json
-from collections.abc import Callable, Generator
-from contextlib import closing
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -10,14 +9,16 @@ from typing import Any
 import jax
 
 from agent.policy import Policy, PolicyParams
+from agent.types import SOURCES
 from launch.act import equipped_env
-from launch.actor import episode_seed, operator_of
+from launch.actor import Actor, operator_of
 from launch.evaluate import Mode, clopper_pearson
 from launch.policies import load_policy, ways_of_acting
 from launch.recipe_files import structure
 from launch.recipes import FinetuneRecipe, Learning, check_seed
 from launch.rig import Rig
-from launch.tasks import Environment, begin_episode
+
+HUMAN = SOURCES.index("human")
 
 
 @dataclass(frozen=True)
@@ -88,9 +89,11 @@ def deploy(
     recipe = FinetuneRecipe(task=meta["task"], arm=deployment.arm, reward=deployment.reward, learning=learning)
     policy = Policy(nets, ways_of_acting(meta)[deployment.mode], jax.random.key(deployment.seed))
     done: list[Episode] = []
-    with equipped_env(recipe, realtime, rig) as env, closing(_act(env, policy, now, deployment)) as episodes:
+    with equipped_env(recipe, realtime, rig) as env:
+        operator = operator_of(deployment.arm)
+        actor = Actor(env, {0: policy}, deployment.seed, operator)
         try:
-            for episode in episodes:
+            for episode in _act(actor, now, deployment.episodes, operator):
                 done.append(episode)
                 told(episode)
                 if record is not None:
@@ -103,23 +106,21 @@ def deploy(
     return {"episodes": len(done), "success": success, "ci95": [low, high], "stopped": stopped, **pace}
 
 
-def _act(env: Environment, policy: Policy, now: PolicyParams, deployment: Deployment) -> Generator[Episode]:
+def _act(actor: Actor, now: PolicyParams, wanted: int, operator: str | None) -> Iterator[Episode]:
     """Episodes; the last one is the one in which a fault waits for a human."""
-    operator, number, drawn = operator_of(deployment.arm), 0, 0
-    while deployment.episodes == 0 or number < deployment.episodes:
-        obs = begin_episode(env, operator, episode_seed(deployment.seed, drawn))
-        drawn, step, human, over, info = drawn + 1, 0, 0, False, {}
-        while not over:
-            obs, _, terminated, truncated, info = env.step(policy(now, obs, step))
-            step, human, over = step + 1, human + ("intervene_action" in info), terminated or truncated
-        fault = info.get("fault")
-        if "discarded" not in info:
-            yield Episode(number, bool(info["succeed"]), step, human, fault)
+    number = 0
+    while wanted == 0 or number < wanted:
+        env_steps = human_steps = 0
+        while True:
+            step = actor.step(now)
+            env_steps, human_steps = env_steps + 1, human_steps + (step.transition.source == HUMAN)
+            if step.ends_episode:
+                break
+        if not step.discarded:
+            yield Episode(number, step.success, env_steps, human_steps, step.fault)
             number += 1
-        if fault is not None:
-            if operator is None:
-                return
-            env.acknowledge(operator)
+        if step.fault is not None and operator is None:
+            return
 
 
 def _add(path: Path, episode: Episode) -> None:

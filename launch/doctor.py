@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing
 from dataclasses import dataclass
-from importlib.metadata import PackageNotFoundError, requires, version
+from importlib.metadata import PackageNotFoundError, metadata, requires, version
 from pathlib import Path
 from typing import Literal
 
@@ -31,7 +31,6 @@ RATE_S = 1.0  # that an arm is read
 LATE_MS = 20.0  # a reading that takes longer leaves too little of a control period of 100 ms
 ROOM_GB = 5.0  # of journals: pictures of two cameras for an hour are about 2 GB
 PRIORITY = 80  # of a real-time thread, which libfranka asks for
-EXTRAS = ("franky", "panda", "serl", "serve", "spacemouse", "realsense", "weights")
 
 
 @dataclass(frozen=True)
@@ -92,7 +91,9 @@ def libraries() -> Iterator[Finding]:
         yield Finding(
             "libraries", "well", f"{len(always)}, as pinned; mujoco {version('mujoco')}, jax {version('jax')}"
         )
-    for extra in EXTRAS:
+    for extra in metadata("segue").get_all("Provides-Extra", []):
+        if extra == "dev":  # for who works on the project itself
+            continue
         its = [each for each in wanted if each not in always and each.marker is not None]
         faults = [misfit(each) for each in its if each.marker and each.marker.evaluate({"extra": extra})]
         missing = [fault for fault in faults if fault is not None]

@@ -18,7 +18,7 @@ from agent.replay.ring import Ring
 from agent.types import Method, Normalizer, State
 from agent.vision import with_encoder
 from encoders.sight import Sight
-from encoders.spatial import Vision
+from launch.act import equipped_env
 from launch.actor import operator_of
 from launch.build import networks_of, obs_shapes_of, offline_phases, sight_of, statistics_of
 from launch.checkpoint import Checkpoints, check_fits, open_checkpoint
@@ -26,11 +26,10 @@ from launch.collect import check_collect, collect
 from launch.evaluate import Evaluator
 from launch.features import encoded
 from launch.journal_tools import JOURNAL
-from launch.judging import make_judged_env
 from launch.learner import OFFLINE_BLOCK, Learner
 from launch.policies import load_policy, ways_of_acting
 from launch.recipe_files import to_json, to_plain
-from launch.recipes import CollectRecipe, Learning, PretrainRecipe, check_seed
+from launch.recipes import CollectRecipe, FinetuneRecipe, Learning, PretrainRecipe, check_seed
 from launch.rig import Rig
 from launch.runs import RunLog, prepare
 from launch.tasks import AnyTask, find_task, info_of, spaces_of
@@ -144,14 +143,10 @@ def evaluate_stage(
         raise ValueError(f"--trials {trials}: give at least 1")
     check_seed(seed)
     now, nets, meta = load_policy(folder)
-    task, rig = find_task(meta["task"]), Rig(tuple(camera))
-    rig.check(task)
-    env = make_judged_env(task, arm, None, Vision(), realtime, rig.cameras)
-    try:
+    recipe = FinetuneRecipe(task=meta["task"], arm=arm)
+    with equipped_env(recipe, realtime, Rig(tuple(camera))) as env:
         evaluator = Evaluator(env, nets, trials, seed, operator_of(arm), ways_of_acting(meta))
         scores = {mode: score.to_json() for mode, score in evaluator.both(now).items()}
-    finally:
-        env.close()
     rate = {} if env.pace is None else {"realtime": env.pace.summary()}
     return {"checkpoint": str(folder), "task": meta["task"], "updates": meta["version"], **scores, **rate}
 

@@ -18,9 +18,8 @@ from robot_env.hand import HandMapping
 from robot_env.hand_thread import News
 from robot_env.operator import Verdict
 
-HOLD_S = (
-    0.15  # a little more than a control step at 10 Hz, so that each tap is seen; terminals repeat every 30 to 50 ms
-)
+# A little more than a control step at 10 Hz, so that each tap is seen; terminals repeat every 30 to 50 ms.
+HOLD_S = 0.15
 COARSE, FINE = 0.5, 0.1  # of a full action: at 0.02 m a step and 10 Hz, 100 and 20 mm/s
 KEYS: Mapping[str, tuple[str, float]] = {
     "w": ("forward", 1.0),

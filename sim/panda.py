@@ -14,6 +14,7 @@ from math import pi
 import mujoco
 import numpy as np
 
+from robot_env import joints
 from robot_env.arm import Gains
 
 # Modified Denavit-Hartenberg parameters (a m, d m, alpha rad) of joints 1-7, from Franka's documentation.
@@ -34,7 +35,7 @@ TCP_M = 0.103  # from the flange along its z; panda_py's value (Franka prints 0.
 LOWER_RAD = np.array([-2.8973, -1.7628, -2.8973, -3.0718, -2.8973, -0.0175, -2.8973])
 UPPER_RAD = np.array([2.8973, 1.7628, 2.8973, -0.0698, 2.8973, 3.7525, 2.8973])
 TORQUE_LIMIT_NM = np.array([87.0, 87.0, 87.0, 87.0, 12.0, 12.0, 12.0])
-HOME_RAD = np.array([0.0, -pi / 4, 0.0, -3 * pi / 4, 0.0, pi / 2, pi / 4])
+HOME_RAD = np.array(joints.HOME_RAD)
 
 # Mass kg, centre of mass m, inertia kg·m² (xx, yy, zz, xy, xz, yz) of links 0-7: Gaz et al., "Dynamic identification
 # of the Franka Emika Panda robot", RA-L 2019.
