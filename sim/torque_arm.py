@@ -110,9 +110,8 @@ class TorqueArm:
         self.clock_ms += 1
 
     def forget_impact(self) -> None:
-        """Let the estimate of the wrench begin anew: what is left is the contact as it is now."""
-        self.wrench = self._contact_wrench()
-        self.external = self._jacobian.T @ self.wrench
+        """Let the estimate of the wrench begin anew, from nothing: one step's contact may be an impact of hundreds of newtons."""
+        self.wrench, self.external = np.zeros(6), np.zeros(7)
 
     def follow(self, q: np.ndarray, dq: np.ndarray) -> np.ndarray:
         """The torque `(7,)` by which the robot's own controller goes to `q`, rad, at `dq`, rad/s."""
