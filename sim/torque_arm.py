@@ -110,7 +110,7 @@ class TorqueArm:
         self.clock_ms += 1
 
     def forget_impact(self) -> None:
-        """Let the estimate of the wrench begin anew, from nothing: one step's contact may be an impact of hundreds of newtons."""
+        """Let the estimate of the wrench begin anew, from nothing: one step of contact may show hundreds of newtons."""
         self.wrench, self.external = np.zeros(6), np.zeros(7)
 
     def follow(self, q: np.ndarray, dq: np.ndarray) -> np.ndarray:
