@@ -8,6 +8,7 @@ from typing import Any
 
 from launch.actor import Performer, make_performer, new_session
 from launch.address import Address
+from launch.attendant import Attendant
 from launch.build import fine_tuning_phases, journal_info, networks_of, statistics_of
 from launch.judging import make_judged_env
 from launch.keys import Keys
@@ -68,19 +69,19 @@ def act(
             session = new_session()
             recipe = structure(link.join(session), FinetuneRecipe)
             task = find_task(recipe.task)
-            with equipped_env(recipe, acting.realtime, rig) as env:
+            with equipped_env(recipe, acting.realtime, rig) as (env, attendant):
                 nets, phases = networks_of(task, recipe.learning), fine_tuning_phases(recipe.online)
                 statistics = statistics_of(task, recipe.learning.vision)
                 link.begin(journal_info(task, "").layout, params_specs(nets, phases, statistics))
-                performer = make_performer(recipe, nets, phases, env, link.tell, acting.actor_id, session)
+                performer = make_performer(recipe, nets, phases, env, attendant, link.tell, acting.actor_id, session)
                 (run_free if recipe.online.pace == "free" else run_lockstep)(link, performer)
                 link.flush()
         return summary(performer, spool)
 
 
 @contextmanager
-def equipped_env(recipe: FinetuneRecipe, realtime: bool, rig: Rig) -> Iterator[Environment]:
-    """The environment of a run with what stands beside its arm; closed at the end, with the human's devices.
+def equipped_env(recipe: FinetuneRecipe, realtime: bool, rig: Rig) -> Iterator[tuple[Environment, Attendant]]:
+    """The environment of a run with what stands beside its arm, and who attends it; closed at the end, with the devices.
 
     Raises:
         ValueError: the task has no use for what is there.
@@ -95,7 +96,7 @@ def equipped_env(recipe: FinetuneRecipe, realtime: bool, rig: Rig) -> Iterator[E
             task, recipe.arm, recipe.reward, recipe.learning.vision, realtime or rig.by_hand, rig.cameras, human
         )
         with closing(env):
-            yield env
+            yield env, rig.attendant(recipe.arm, human)
     finally:
         if human is not None:
             human.close()
@@ -144,7 +145,7 @@ def run_free(link: Link, performer: Performer) -> None:
             if performer.position - order.after >= order.steps and (not realtime or link.learner_is_there):
                 link.pause(PAUSE_S)
                 continue
-        performer.step(now, order.phase)
+        performer.step(now, order.phase, link.check)
 
 
 def summary(performer: Performer, spool: Spool) -> dict[str, Any]:

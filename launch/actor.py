@@ -11,11 +11,11 @@ from agent.plan import acting
 from agent.policy import Policy, PolicyParams
 from agent.replay.entry import Begin, Entry, Event, Scores, Step
 from agent.types import SOURCES, Nets, Phase, Transition
+from launch.attendant import Attendant, Watch, unwatched
 from launch.evaluate import Evaluator
 from launch.orders import Order, Place
 from launch.recipes import FinetuneRecipe
 from launch.tasks import Environment, begin_episode
-from robot_env.make import parse_arm
 
 CONTROL = ("late_s", "step_s", "held_steps")  # of an environment's `info`: how its control loop did
 
@@ -33,7 +33,7 @@ class Actor:
         env: the environment.
         policies: what acts, by phase of the plan; None where a phase does not act.
         seed: of the resets.
-        operator: in whose name a fault is acknowledged (a twin's), or None where a human has to.
+        attendant: looks at an arm that was stopped before the next episode.
         actor_id, session: its name and the number of its run, in every transition.
     """
 
@@ -42,11 +42,11 @@ class Actor:
         env: Environment,
         policies: Mapping[int, Policy],
         seed: int,
-        operator: str | None,
+        attendant: Attendant,
         actor_id: int = 0,
         session: int = 0,
     ) -> None:
-        self.env, self._policies, self._seed, self._operator = env, policies, seed, operator
+        self.env, self._policies, self._seed, self._attendant = env, policies, seed, attendant
         self.actor_id, self.session = actor_id, session
         self.episodes = self.env_steps = self.sequence = 0
         self._obs: Mapping[str, np.ndarray] | None = None
@@ -61,17 +61,17 @@ class Actor:
         """Leaves the episode under way, if any, where it is; the next step begins a new one."""
         self._obs = None
 
-    def step(self, now: PolicyParams, phase: int = 0) -> Step:
-        """One control step, after a reset where no episode is under way.
+    def step(self, now: PolicyParams, phase: int = 0, watch: Watch = unwatched) -> Step:
+        """One control step, after a reset where no episode is under way; `watch` is called while an arm that was stopped waits.
 
         Raises:
-            ArmFault: a fault waits for a human.
+            ArmFault: a fault waits for a human, and there is none.
             ConnectionError: the arm could not be reached.
         """
         first = self._obs is None
         if first:
             seed = episode_seed(self._seed, self.episodes, self.actor_id)
-            self._obs = begin_episode(self.env, self._operator, seed)
+            self._obs = begin_episode(self.env, self._attendant, seed, watch=watch)
             self._step, self.episodes = 0, self.episodes + 1
         obs: Mapping[str, np.ndarray] = self._obs  # type: ignore[assignment]
         policy = self._policies[phase]
@@ -97,8 +97,6 @@ class Actor:
         over = terminated or truncated
         self._obs, self._step = None if over else next_obs, self._step + 1
         self.env_steps, self.sequence = self.env_steps + 1, self.sequence + 1
-        if over and "fault" in info and self._operator is not None:
-            self.env.acknowledge(self._operator)
         control = {name: info[name] for name in CONTROL if name in info}
         return Step(transition, first, bool(info["succeed"]), info.get("fault"), control, info.get("discarded", False))
 
@@ -127,26 +125,26 @@ class Performer:
         self,
         order: Order,
         now: PolicyParams,
-        watch: Callable[[], None] | None = None,
+        watch: Watch = unwatched,
     ) -> None:
         """An order of lockstep: an evaluation; or control steps, up to the end of an episode.
 
         Args:
-            watch: called at each step of an evaluation.
+            watch: called at each step of an evaluation, and while an arm that was stopped waits.
         """
         if order.evaluation:
             self.evaluate(order.evaluation, now, watch)
         for _ in range(order.steps):
-            if self.step(now, order.phase).ends_episode:
+            if self.step(now, order.phase, watch).ends_episode:
                 break
 
-    def step(self, now: PolicyParams, phase: int) -> Step:
-        """One control step."""
-        step = self.actor.step(now, phase)
+    def step(self, now: PolicyParams, phase: int, watch: Watch = unwatched) -> Step:
+        """One control step; see `Actor.step`."""
+        step = self.actor.step(now, phase, watch)
         self._emit(step)
         return step
 
-    def evaluate(self, number: int, now: PolicyParams, watch: Callable[[], None] | None = None) -> None:
+    def evaluate(self, number: int, now: PolicyParams, watch: Watch = unwatched) -> None:
         """The fixed trials, with both ways of acting; an episode under way is left. `watch` is called at each step."""
         self.actor.abandon()
         scores = {mode: score.to_json() for mode, score in self._evaluator.both(now, watch).items()}
@@ -163,24 +161,19 @@ def make_performer(
     nets: Nets,
     phases: tuple[Phase, ...],
     env: Environment,
+    attendant: Attendant,
     tell: Callable[[Entry], None],
     actor_id: int = 0,
     session: int = 0,
 ) -> Performer:
     """Actor and evaluator of a run on one environment, in the session given or a new one."""
-    operator = operator_of(recipe.arm)
     key = jax.random.fold_in(jax.random.key(recipe.seed), 1 + actor_id)
     behaving = {i: phase.collect for i, phase in enumerate(phases) if phase.collect is not None}
     behaviors = {behavior: Policy(nets, behavior, key) for behavior in behaving.values()}
     policies = {i: behaviors[behavior] for i, behavior in behaving.items()}
-    actor = Actor(env, policies, recipe.seed, operator, actor_id, session or new_session())
-    evaluator = Evaluator(env, nets, recipe.evaluation.trials, recipe.seed, operator, acting(phases))
+    actor = Actor(env, policies, recipe.seed, attendant, actor_id, session or new_session())
+    evaluator = Evaluator(env, nets, recipe.evaluation.trials, recipe.seed, attendant, acting(phases))
     return Performer(actor, evaluator, recipe.arm, tell)
-
-
-def operator_of(arm: str) -> str | None:
-    """In whose name a fault is acknowledged: a twin's by the program, a robot's by a human."""
-    return "the twin's runner" if parse_arm(arm).simulated else None
 
 
 def episode_seed(seed: int, episode: int, actor_id: int = 0) -> int:

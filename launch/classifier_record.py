@@ -9,7 +9,8 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from launch.actor import episode_seed, operator_of
+from launch.actor import episode_seed
+from launch.attendant import TWINS_RUNNER
 from launch.classifier_data import Labelled
 from launch.collect import ScriptedHand, widened
 from launch.recipes import check_seed
@@ -132,7 +133,7 @@ def play(env: RobotEnv, hand: ScriptedHand, episode: int, seed: int, rng: np.ran
             moments.append(Moment(obs, len(moments), kind_of(env, info["truth"])))
         since = 0 if since is None and info["truth"] else since
     if "fault" in info:
-        env.acknowledge(operator_of("twin") or "")
+        env.acknowledge(TWINS_RUNNER)
     return moments
 
 

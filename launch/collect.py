@@ -11,7 +11,8 @@ import numpy as np
 from agent.policy import Policy
 from agent.replay.dataset import Dataset
 from agent.replay.journal_info import DatasetInfo
-from launch.actor import episode_seed, operator_of
+from launch.actor import episode_seed
+from launch.attendant import TWINS_RUNNER
 from launch.policies import load_policy, ways_of_acting
 from launch.recipes import Collect
 from launch.tasks import AnyTask, Environment, check_task, info_of, make_env
@@ -235,7 +236,7 @@ def _episode(env: Environment, hand: Hand, episode: int, seed: int) -> list[Row]
         )
         obs = next_obs
     if "fault" in info:
-        env.acknowledge(operator_of("twin") or "")
+        env.acknowledge(TWINS_RUNNER)
     return rows
 
 

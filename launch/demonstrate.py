@@ -3,7 +3,6 @@
 Every step is in the journal as soon as it was taken. An episode that is not kept stays there with a tombstone, as in a run.
 """
 
-import getpass
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing
@@ -16,7 +15,8 @@ from agent.policy import PolicyParams
 from agent.replay.entry import Step
 from agent.replay.journal import Journal
 from agent.types import Normalizer
-from launch.actor import Actor, operator_of
+from launch.actor import Actor
+from launch.attendant import HumanAttendant, attendant_of
 from launch.build import journal_info
 from launch.collect import ScriptedHand
 from launch.journal_tools import JOURNAL
@@ -135,10 +135,10 @@ class Session:
     ) -> None:
         self._env, self._recording, self._wanted = env, recording, demos.episodes
         self._script, self._human, self._say, self._sleep = script, human, say, sleep
-        # A fault waits for the human, where there is one.
-        operator = None if human is not None else operator_of(demos.arm)
+        operator = None if human is None else human.operator
+        attendant = attendant_of(demos.arm) if operator is None else HumanAttendant(operator, say, sleep)
         idle = {0: Idle(env.task.action_dim)}
-        self._actor = Actor(env, idle, demos.seed, operator, session=recording.session)  # type: ignore[arg-type]
+        self._actor = Actor(env, idle, demos.seed, attendant, session=recording.session)  # type: ignore[arg-type]
         self._actor.episodes = recording.episodes_before
 
     def run(self, progress: Callable[[int, str], None]) -> None:
@@ -178,9 +178,6 @@ class Session:
             self._recording.keep()
         else:
             self._recording.drop(how if self._human is None else f"{how}; not kept")
-        if last.fault is not None and self._env.fault is not None:
-            self._ask(f"the arm was stopped: {last.fault}; look at it, then press Enter")
-            self._env.acknowledge(getpass.getuser())
         return how if kept else f"{how}, not kept"
 
     def _ask(self, question: str) -> Verdict | None:

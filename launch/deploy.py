@@ -11,7 +11,8 @@ import jax
 from agent.policy import Policy, PolicyParams
 from agent.types import SOURCES
 from launch.act import equipped_env
-from launch.actor import Actor, operator_of
+from launch.actor import Actor
+from launch.attendant import nobody
 from launch.evaluate import Mode, clopper_pearson
 from launch.policies import load_policy, ways_of_acting
 from launch.recipe_files import structure
@@ -89,11 +90,10 @@ def deploy(
     recipe = FinetuneRecipe(task=meta["task"], arm=deployment.arm, reward=deployment.reward, learning=learning)
     policy = Policy(nets, ways_of_acting(meta)[deployment.mode], jax.random.key(deployment.seed))
     done: list[Episode] = []
-    with equipped_env(recipe, realtime, rig) as env:
-        operator = operator_of(deployment.arm)
-        actor = Actor(env, {0: policy}, deployment.seed, operator)
+    with equipped_env(recipe, realtime, rig) as (env, attendant):
+        actor = Actor(env, {0: policy}, deployment.seed, attendant)
         try:
-            for episode in _act(actor, now, deployment.episodes, operator):
+            for episode in _act(actor, now, deployment.episodes, attendant is not nobody):
                 done.append(episode)
                 told(episode)
                 if record is not None:
@@ -106,7 +106,7 @@ def deploy(
     return {"episodes": len(done), "success": success, "ci95": [low, high], "stopped": stopped, **pace}
 
 
-def _act(actor: Actor, now: PolicyParams, wanted: int, operator: str | None) -> Iterator[Episode]:
+def _act(actor: Actor, now: PolicyParams, wanted: int, attended: bool) -> Iterator[Episode]:
     """Episodes; the last one is the one in which a fault waits for a human."""
     number = 0
     while wanted == 0 or number < wanted:
@@ -119,7 +119,7 @@ def _act(actor: Actor, now: PolicyParams, wanted: int, operator: str | None) -> 
         if not step.discarded:
             yield Episode(number, step.success, env_steps, human_steps, step.fault)
             number += 1
-        if step.fault is not None and operator is None:
+        if step.fault is not None and not attended:
             return
 
 

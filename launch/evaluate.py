@@ -1,6 +1,6 @@
 """Evaluation: the same fixed trials every time, with the policy's mode and with its samples."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Literal
 
@@ -10,6 +10,7 @@ from scipy.stats import beta
 
 from agent.policy import MODE, SAMPLE, Policy, PolicyParams
 from agent.types import Behavior, Nets
+from launch.attendant import Attendant, Watch, unwatched
 from launch.tasks import Environment, begin_episode, normalized_score, offset_of, trial_starts
 
 Mode = Literal["mode", "sample"]
@@ -79,7 +80,7 @@ class Evaluator:
         nets: the run's networks.
         trials: how many.
         seed: of sampled actions; each evaluation uses fresh ones.
-        operator: in whose name a twin's fault is acknowledged, or None.
+        attendant: looks at an arm that was stopped before the next trial.
         behaviors: how it acts in each mode: see `agent.plan.acting`.
     """
 
@@ -89,10 +90,10 @@ class Evaluator:
         nets: Nets,
         trials: int,
         seed: int,
-        operator: str | None,
+        attendant: Attendant,
         behaviors: Mapping[Mode, Behavior] = PLAIN,
     ) -> None:
-        self.env, self.operator = env, operator
+        self.env, self.attendant = env, attendant
         self.starts = trial_starts(env.task, trials)
         self._policies = {m: Policy(nets, b, jax.random.key(seed + 1)) for m, b in behaviors.items()}
 
@@ -105,7 +106,7 @@ class Evaluator:
     def calls(self, value: int) -> None:
         self._policies["sample"].calls = value
 
-    def __call__(self, now: PolicyParams, mode: Mode, watch: Callable[[], None] | None = None) -> Score:
+    def __call__(self, now: PolicyParams, mode: Mode, watch: Watch = unwatched) -> Score:
         """All trials with one way of acting; see `trial`."""
         outcomes = tuple(self.trial(now, mode, i, watch) for i in range(len(self.starts)))
         success = sum(t.success for t in outcomes)
@@ -115,27 +116,22 @@ class Evaluator:
         wrong = sum(told) if told else None
         return Score(mode, success, len(outcomes), clopper_pearson(success, len(outcomes)), outcomes, mean, wrong)
 
-    def both(self, now: PolicyParams, watch: Callable[[], None] | None = None) -> dict[str, Score]:
+    def both(self, now: PolicyParams, watch: Watch = unwatched) -> dict[str, Score]:
         """All trials with each way of acting, by its name; see `trial`."""
         return {mode: self(now, mode, watch) for mode in MODES}
 
-    def trial(self, now: PolicyParams, mode: Mode, number: int, watch: Callable[[], None] | None = None) -> Trial:
+    def trial(self, now: PolicyParams, mode: Mode, number: int, watch: Watch = unwatched) -> Trial:
         """One trial; `watch` is called before the first and after each step."""
         policy, start = self._policies[mode], self.starts[number]
-        obs = begin_episode(self.env, self.operator, start.seed, dict(start.options))
+        obs = begin_episode(self.env, self.attendant, start.seed, dict(start.options), watch)
         step, over, info, raw_return = 0, False, {}, 0.0
         while not over:
-            if watch is not None:
-                watch()
+            watch()
             obs, _, terminated, truncated, info = self.env.step(policy(now, obs, step))
             step, over, raw_return = step + 1, terminated or truncated, raw_return + info["raw_reward"]
-        if watch is not None:
-            watch()
-        fault = info.get("fault")
-        if fault is not None and self.operator is not None:
-            self.env.acknowledge(self.operator)
+        watch()
         task, judged = self.env.task, bool(info["succeed"])
         success = bool(info.get("truth", judged))
         normalized = normalized_score(task, raw_return, success)
         verdict = judged if "truth" in info else None
-        return Trial(number, success, step, fault, raw_return, normalized, offset_of(task, obs), verdict)
+        return Trial(number, success, step, info.get("fault"), raw_return, normalized, offset_of(task, obs), verdict)

@@ -69,8 +69,8 @@ def finetune_stage(
         if training is None:
             return
         if in_process:
-            with equipped_env(recipe, realtime, rig) as env:
-                local.finetune(training, env)
+            with equipped_env(recipe, realtime, rig) as (env, attendant):
+                local.finetune(training, env, attendant)
         else:
             serve_with_actor(training, folder, realtime, rig.flags)
         finish(training, folder)

@@ -7,7 +7,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from launch.actor import operator_of
+from launch.attendant import TWINS_RUNNER
 from launch.tasks import AnyTask, Environment, TrialStart, make_env
 from sim import passage
 
@@ -111,7 +111,7 @@ def _step(env: Environment, action: np.ndarray) -> tuple[Any, ...]:
     if not np.isfinite(asked).all():
         asked = info["executed_action"]  # what is not finite was never sent
     if "fault" in info:
-        env.acknowledge(operator_of("twin") or "")
+        env.acknowledge(TWINS_RUNNER)
     return obs, asked, float(reward), float(info["raw_reward"]), terminated, truncated, bool(info["succeed"])
 
 

@@ -2,11 +2,12 @@
 
 from agent.replay.entry import Entry, encode
 from launch.actor import Performer, make_performer
+from launch.attendant import Attendant
 from launch.tasks import Environment
 from launch.training import Training
 
 
-def finetune(training: Training, env: Environment) -> None:
+def finetune(training: Training, env: Environment, attendant: Attendant) -> None:
     """Carries out the rest of a run on an environment of this process."""
 
     def tell(entry: Entry) -> None:
@@ -15,7 +16,7 @@ def finetune(training: Training, env: Environment) -> None:
     learner, recipe = training.learner, training.recipe
     while training.work():
         pass  # what an earlier process left in the journal
-    performer: Performer = make_performer(recipe, learner.nets, learner.phases, env, tell)
+    performer: Performer = make_performer(recipe, learner.nets, learner.phases, env, attendant, tell)
     session, placed = performer.actor.session, False
     while not training.finished:
         if training.work():

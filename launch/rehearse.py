@@ -17,7 +17,7 @@ from agent.policy import PolicyParams
 from agent.replay.dataset import Dataset
 from agent.types import Nets
 from encoders.spatial import Vision
-from launch.actor import operator_of
+from launch.attendant import program
 from launch.classifier_data import save_labelled
 from launch.classifier_record import check_recordable, record
 from launch.classifier_stages import REPORT as CLASSIFIER_REPORT
@@ -241,7 +241,7 @@ def _videos(recipe: RehearseRecipe, out: Path) -> None:
 def _video(recipe: RehearseRecipe, nets: Nets, now: PolicyParams, number: int, path: Path, caption: str) -> None:
     env = make_env(find_task(recipe.task))
     try:
-        evaluator = Evaluator(env, nets, recipe.evaluation.trials, recipe.seed, operator_of("twin"))
+        evaluator = Evaluator(env, nets, recipe.evaluation.trials, recipe.seed, program)
         record_trial(evaluator, now, recipe.evaluation.headline, number, path, caption)
     finally:
         env.close()

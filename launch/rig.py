@@ -11,6 +11,8 @@ from typing import Annotated, Any, cast
 import numpy as np
 import tyro
 
+from launch.attendant import Attendant, HumanAttendant, attendant_of
+from launch.runs import console
 from launch.tasks import AnyTask
 from robot_env.arm_with_cameras import check_cameras
 from robot_env.camera_sources import parse_cameras
@@ -78,6 +80,21 @@ class Rig:
             parse_device(self.intervene or "")
         elif self.intervene is not None:
             read_script(Path(self.intervene.removeprefix(SCRIPT)), task.action_dim)
+
+    def attendant(self, arm: str, human: Human | None) -> Attendant:
+        """Who looks at an arm that was stopped."""
+        if human is None or human.operator is None or not self.by_hand:
+            return attendant_of(arm)
+        return HumanAttendant(human.operator, self.say)
+
+    def say(self, text: str) -> None:
+        """Tells the human something, in their terminal where they have one."""
+        terminal = self.terminal or own_terminal()
+        if terminal is None:
+            console.print(text, markup=False, highlight=False)
+            return
+        with open(terminal, "w") as lines:
+            lines.write(f"\r\n{text}\r\n")
 
     def human(self, task: Task) -> Human | None:
         """The human, with their device open; None where there is none. Raises `ValueError` and `ConnectionError`."""

@@ -19,7 +19,6 @@ from agent.types import Method, Normalizer, State
 from agent.vision import with_encoder
 from encoders.sight import Sight
 from launch.act import equipped_env
-from launch.actor import operator_of
 from launch.build import networks_of, obs_shapes_of, offline_phases, sight_of, statistics_of
 from launch.checkpoint import Checkpoints, check_fits, open_checkpoint
 from launch.collect import check_collect, collect
@@ -144,8 +143,8 @@ def evaluate_stage(
     check_seed(seed)
     now, nets, meta = load_policy(folder)
     recipe = FinetuneRecipe(task=meta["task"], arm=arm)
-    with equipped_env(recipe, realtime, Rig(tuple(camera))) as env:
-        evaluator = Evaluator(env, nets, trials, seed, operator_of(arm), ways_of_acting(meta))
+    with equipped_env(recipe, realtime, Rig(tuple(camera))) as (env, attendant):
+        evaluator = Evaluator(env, nets, trials, seed, attendant, ways_of_acting(meta))
         scores = {mode: score.to_json() for mode, score in evaluator.both(now).items()}
     rate = {} if env.pace is None else {"realtime": env.pace.summary()}
     return {"checkpoint": str(folder), "task": meta["task"], "updates": meta["version"], **scores, **rate}

@@ -5,12 +5,14 @@ What differs between the two kinds is decided here and nowhere else.
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from itertools import count
 from typing import Any, Literal, Protocol
 
 import numpy as np
 from gymnasium import spaces
 
 from agent.replay.journal_info import DatasetInfo
+from launch.attendant import Attendant, Watch, unwatched
 from robot_env import make, observation
 from robot_env.faults import ArmFault
 from robot_env.pace import Pace
@@ -97,20 +99,30 @@ def make_env(
 
 
 def begin_episode(
-    env: Environment, operator: str | None, seed: int, options: dict[str, Any] | None = None
+    env: Environment, attendant: Attendant, seed: int, options: dict[str, Any] | None = None, watch: Watch = unwatched
 ) -> Mapping[str, np.ndarray]:
-    """A reset. A fault on the way is acknowledged where the operator is the program, and the reset tried once more.
+    """A reset, once whoever attends the arm has looked at it where it was stopped; and again, where it fails.
+
+    Args:
+        watch: called now and then while the arm waits for them.
 
     Raises:
-        ArmFault: a fault waits for a human, or came again.
+        ArmFault: a fault waits for a human, and there is none.
+        ConnectionError: the arm cannot be reached, and nobody mends that.
     """
-    try:
-        return env.reset(seed=seed, options=options)[0]
-    except ArmFault:
-        if operator is None or env.fault is None:
-            raise
-        env.acknowledge(operator)
-        return env.reset(seed=seed, options=options)[0]
+    failure: Exception | None = None
+    for attempt in count():
+        if env.fault is not None or failure is not None:
+            name = attendant(str(failure) if env.fault is None else env.fault.reason, attempt, watch)
+            if name is None and failure is not None:
+                raise failure
+            if name is not None and env.fault is not None:
+                env.acknowledge(name)
+        try:
+            return env.reset(seed=seed, options=options)[0]
+        except (ArmFault, ConnectionError) as error:
+            failure = error
+    raise AssertionError("a count has no end")
 
 
 def spaces_of(task: AnyTask) -> tuple[spaces.Dict, spaces.Box]:

@@ -9,6 +9,7 @@ from agent.policy import PolicyParams
 from agent.replay.entry import Begin, Entry, Scores, Step
 from agent.types import SOURCES
 from launch.actor import Actor, Performer, episode_seed, new_session
+from launch.attendant import TWINS_RUNNER, Attendant, nobody, program
 from launch.orders import Order, Place
 from robot_env.env import RobotEnv
 from robot_env.faults import ArmFault
@@ -31,10 +32,10 @@ class Plays:
         return self.actions[self.calls % len(self.actions)]
 
 
-def actor(*actions: np.ndarray, operator: str | None = "test", judge=lambda state: False, **env_options) -> Actor:
+def actor(*actions: np.ndarray, attendant: Attendant = program, judge=lambda state: False, **env_options) -> Actor:
     env = RobotEnv(TOY, ScriptedArm(), success=Judge(judge), **env_options)
     plays = Plays(*(actions or (np.zeros(6, np.float32),)))
-    return Actor(env, {0: plays, 1: plays}, 3, operator, actor_id=5, session=9)  # type: ignore[dict-item]
+    return Actor(env, {0: plays, 1: plays}, 3, attendant, actor_id=5, session=9)  # type: ignore[dict-item]
 
 
 def run(acting: Actor, steps: int) -> list[Step]:
@@ -92,11 +93,11 @@ def test_an_action_that_is_not_finite_ends_the_episode_and_never_reaches_the_rep
     np.testing.assert_array_equal(step.transition.action, np.zeros(6))
     assert (step.transition.terminated, step.transition.truncated) == (False, True)
     assert "finite" in (step.fault or "")
-    assert acting.step(NOW).first  # acknowledged in the operator's name: the next episode begins
+    assert acting.step(NOW).first  # acknowledged by the program: the next episode begins
 
 
-def test_without_an_operator_a_fault_waits_for_a_human():
-    acting = actor(np.full(6, np.nan, np.float32), operator=None)
+def test_without_an_attendant_a_fault_waits_for_a_human():
+    acting = actor(np.full(6, np.nan, np.float32), attendant=nobody)
     run(acting, 5)
     with pytest.raises(ArmFault):
         acting.step(NOW)
@@ -106,7 +107,7 @@ def test_a_fault_during_reset_is_acknowledged_and_tried_once_more():
     acting = actor()
     acting.env.arm.script_reads(TimeoutError("no reply"))
     assert acting.step(NOW).first
-    assert acting.env.faults[0].acknowledged_by == "test"
+    assert acting.env.faults[0].acknowledged_by == TWINS_RUNNER
 
 
 def test_an_abandoned_episode_is_followed_by_a_new_one():

@@ -18,6 +18,7 @@ from agent.heads import Networks
 from agent.methods import find_method
 from agent.types import Normalizer
 from launch import connectivity
+from launch.attendant import nobody
 from launch.build import networks_of, obs_shapes_of
 from launch.checkpoint import Checkpoints
 from launch.connectivity import between, connect, read_policies, survey
@@ -65,7 +66,7 @@ def alone(folder: Path) -> tuple[float, float]:
     """Score and return of one policy's most likely actions, as `segue evaluate` has them."""
     now, nets, _ = load_policy(folder)
     with closing(make_env(find_task(HOPPER))) as env:
-        found = Evaluator(env, nets, TRIALS, 0, None)(now, "mode")
+        found = Evaluator(env, nets, TRIALS, 0, nobody)(now, "mode")
     return found.normalized / 100, float(np.mean([trial.raw_return for trial in found.outcomes]))
 
 

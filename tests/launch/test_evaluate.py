@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from scipy.stats import binom
 
+from launch.attendant import program
 from launch.evaluate import Evaluator, clopper_pearson
 from launch.policies import load_policy
 from robot_env.make import make_env
@@ -32,11 +33,11 @@ def test_twenty_of_twenty_by_hand():
 def test_the_mode_repeats_itself_and_samples_do_not(pretrained):
     now, nets, _ = load_policy(pretrained)
     env = make_env(find_task("peg_insertion"))
-    evaluator = Evaluator(env, nets, 2, seed=0, operator="test")
+    evaluator = Evaluator(env, nets, 2, seed=0, attendant=program)
     assert evaluator(now, "mode") == evaluator(now, "mode")
     first, second = evaluator(now, "sample"), evaluator(now, "sample")
     assert first.outcomes != second.outcomes
-    again = Evaluator(env, nets, 2, seed=0, operator="test")
+    again = Evaluator(env, nets, 2, seed=0, attendant=program)
     assert again(now, "sample").outcomes == first.outcomes
     env.close()
 
@@ -44,7 +45,7 @@ def test_the_mode_repeats_itself_and_samples_do_not(pretrained):
 def test_watching_sees_the_start_and_every_step(pretrained):
     now, nets, _ = load_policy(pretrained)
     env = make_env(find_task("peg_insertion"))
-    evaluator, seen = Evaluator(env, nets, 1, seed=0, operator="test"), []
+    evaluator, seen = Evaluator(env, nets, 1, seed=0, attendant=program), []
     trial = evaluator.trial(now, "mode", 0, watch=lambda: seen.append(env.arm.read().stamp_s))
     assert len(seen) == trial.env_steps + 1
     assert np.all(np.diff(seen) > 0)
@@ -58,7 +59,7 @@ def test_success_is_the_truths_and_the_reward_is_held_against_it(pretrained, jud
     now, nets, _ = load_policy(pretrained)
     task = replace(find_task("peg_insertion"), max_steps=2)
     env = make_env(task, success=Judge(lambda state: judged), truth=Judge(lambda state: true))
-    score = Evaluator(env, nets, 2, seed=0, operator="test")(now, "mode")
+    score = Evaluator(env, nets, 2, seed=0, attendant=program)(now, "mode")
     assert (score.success, score.false_positives) == (success, wrong)
     assert [(trial.success, trial.judged) for trial in score.outcomes] == [(true, judged)] * 2
     assert [trial.env_steps for trial in score.outcomes] == [1 if judged else 2] * 2
@@ -68,7 +69,7 @@ def test_success_is_the_truths_and_the_reward_is_held_against_it(pretrained, jud
 def test_where_nobody_knows_the_truth_no_false_positive_is_counted(pretrained):
     now, nets, _ = load_policy(pretrained)
     env = make_env(replace(find_task("peg_insertion"), max_steps=1), success=Judge(lambda state: True))
-    score = Evaluator(env, nets, 1, seed=0, operator="test")(now, "mode")
+    score = Evaluator(env, nets, 1, seed=0, attendant=program)(now, "mode")
     assert (score.success, score.false_positives, score.outcomes[0].judged) == (1, None, None)
     env.close()
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from launch.actor import operator_of
+from launch.attendant import attendant_of, nobody, program
 from launch.robots.serl_robot import SerlRobot
 from launch.robots.serving import served
 from robot_env.make import make_arm, parse_arm
@@ -114,8 +114,8 @@ def test_an_arm_is_written_with_its_address_and_whether_it_is_simulated():
     assert parse_arm("serl:http://10.0.0.2:5000") == ("serl", "http://10.0.0.2:5000", False)
     assert parse_arm("serl:http://10.0.0.2:5000,simulated") == ("serl", "http://10.0.0.2:5000", True)
     assert make_arm(PEG, "serl:http://10.0.0.2:5000/")._server.url == "http://10.0.0.2:5000"
-    assert operator_of("twin") == operator_of("serl:http://h:1,simulated") == "the twin's runner"
-    assert operator_of("serl:http://h:1") is None
+    assert attendant_of("twin") is attendant_of("serl:http://h:1,simulated") is program
+    assert attendant_of("serl:http://h:1") is nobody
 
 
 @contextmanager

@@ -13,6 +13,7 @@ from agent.heads import Networks
 from agent.methods import find_method
 from agent.policy import MODE, policy_params
 from agent.types import Normalizer
+from launch.attendant import program
 from launch.build import networks_of
 from launch.evaluate import Evaluator
 from launch.recipes import Learning
@@ -34,7 +35,7 @@ def evaluator():
     except RuntimeError as error:
         env.close()
         pytest.skip(f"no OpenGL on this machine: {error}")
-    yield Evaluator(env, networks_of(TASK, LEARNING), 4, 0, "test")
+    yield Evaluator(env, networks_of(TASK, LEARNING), 4, 0, program)
     env.close()
 
 
