@@ -75,11 +75,15 @@ class FrankaArm:
         with self._news:
             if self._goal is not None:
                 return  # it moves: it is open and well
-            try:
-                self._join()
-            except ConnectionError:
-                self._let_go()  # the next attempt begins from nothing
-                raise
+            while True:
+                was_open = self._open
+                try:
+                    self._join()
+                    break
+                except ConnectionError:
+                    self._let_go()  # the next attempt begins from nothing
+                    if not was_open:
+                        raise
             if self._thread is None:
                 self._closed.clear()
                 self._thread = threading.Thread(target=self._stream, name="references", daemon=True)

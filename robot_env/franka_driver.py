@@ -12,6 +12,7 @@ from robot_env.arm import Gains
 
 T = TypeVar("T")
 CONNECT_S = 10.0  # for a host that does not answer
+ANSWER_S = 2.0  # for a request to a robot that was there a moment ago
 
 
 @dataclass(frozen=True)
@@ -88,6 +89,52 @@ def require_loopback(host: str) -> None:
         raise ValueError(
             f"arm at {host}, simulated: no twin is served there, for only 127.x.x.x is this machine; leave ,simulated out"
         )
+
+
+class Requests:
+    """A library's requests over TCP, which have no time-out of their own, each within `ANSWER_S`.
+
+    The library waits inside one that is not answered, and is not touched before that has ended, as it does once the network is
+    back.
+
+    Args:
+        host: the robot's address.
+        errors: the library's exceptions.
+    """
+
+    def __init__(self, host: str, *errors: type[Exception]) -> None:
+        self._ended = threading.Event()  # the last request
+        self._ended.set()
+        self._what, self._errors = f"the robot at {host}", errors
+
+    def ask(self, call: Callable[[], T]) -> T:
+        """What `call` returns. Raises `ConnectionError` where it fails or takes longer."""
+        self.require()
+        ended = self._ended = threading.Event()
+
+        def work() -> T:
+            try:
+                return self._call(call)
+            finally:
+                ended.set()
+
+        return within(ANSWER_S, self._what, work)
+
+    def attempt(self, call: Callable[[], T]) -> T:
+        """The same in this thread, for what has a time-out of its own."""
+        self.require()
+        return self._call(call)
+
+    def _call(self, call: Callable[[], T]) -> T:
+        try:
+            return call()
+        except self._errors as error:
+            raise ConnectionError(f"{self._what}: {' '.join(str(error).split())}") from error
+
+    def require(self) -> None:
+        """Raises `ConnectionError` where the library goes on waiting."""
+        if not self._ended.wait(ANSWER_S):
+            raise ConnectionError(f"{self._what} has not answered a request yet; look at its network")
 
 
 def within(timeout_s: float, what: str, call: Callable[[], T]) -> T:

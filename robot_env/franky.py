@@ -1,7 +1,6 @@
 """`FrankyArm`: the Franka Research 3, through franky-control 2.0 (libfranka 0.21, interface version 10)."""
 
 import time
-from collections.abc import Callable
 from typing import Any
 
 import franky
@@ -9,7 +8,7 @@ import numpy as np
 
 from robot_env.arm import Gains
 from robot_env.franka import FrankaArm
-from robot_env.franka_driver import CONNECT_S, Load, Reading, within
+from robot_env.franka_driver import CONNECT_S, Load, Reading, Requests, within
 
 NULLSPACE_NM_RAD, NULLSPACE_NMS_RAD = 0.2, 0.9  # SERL's posture spring and damper, projected into the null space
 END_S = 2.0  # for a motion that was stopped
@@ -21,20 +20,24 @@ class FrankyDriver:
 
     def __init__(self, host: str, realtime: bool) -> None:
         self._host, self._realtime = host, realtime
+        self._requests = Requests(host, franky.Exception, RuntimeError)
         self._robot: Any = None
         self._motion: Any = None
         self._goal: np.ndarray | None = None
 
     def open(self) -> None:
         config = franky.RealtimeConfig.Enforce if self._realtime else franky.RealtimeConfig.Ignore
+        requests = self._requests = Requests(self._host, franky.Exception, RuntimeError)
         self._robot = within(
             CONNECT_S,
             f"the robot at {self._host}",
-            lambda: self._try(lambda: franky.Robot(self._host, realtime_config=config)),
+            lambda: requests.attempt(lambda: franky.Robot(self._host, realtime_config=config)),
         )
 
     def recover(self) -> None:
-        self._try(self._robot.recover_from_errors)  # what it returns is of a state that may be older than the recovery
+        self._requests.ask(
+            self._robot.recover_from_errors
+        )  # what it returns is of a state that may be older than the recovery
         give_up_s = time.monotonic() + RECOVER_S
         while error := self.read().error:
             if time.monotonic() > give_up_s:
@@ -45,32 +48,34 @@ class FrankyDriver:
 
     def configure(self, force_n: float, torque_nm: float, joints_nm: tuple[float, ...], load: Load | None) -> None:
         cartesian = [force_n] * 3 + [torque_nm] * 3
-        self._try(lambda: self._robot.set_collision_behavior(list(joints_nm), cartesian))
+        self._requests.ask(lambda: self._robot.set_collision_behavior(list(joints_nm), cartesian))
         if load is not None:
-            self._try(lambda: self._robot.set_load(load.mass_kg, list(load.com_m), list(load.inertia)))
+            self._requests.ask(lambda: self._robot.set_load(load.mass_kg, list(load.com_m), list(load.inertia)))
 
     def start(self, gains: Gains) -> None:
-        state = self._try(lambda: self._robot.state)
+        state = self._requests.attempt(lambda: self._robot.state)
         if error := _error_of(state):
             raise ConnectionError(f"the robot has stopped by itself: {error}")
         self._begin(gains, state.O_T_EE, np.array(state.q))
 
     def change_gains(self, gains: Gains) -> None:
         """The clips are a motion's own, so another motion takes over."""
-        state = self._try(lambda: self._robot.state)
+        state = self._requests.attempt(lambda: self._robot.state)
         reference = self._motion.get_reference()
         self._begin(gains, state.O_T_EE if reference is None else reference.target, np.array(state.q))
 
     def refer(self, goal: np.ndarray, reading: Reading) -> None:
         if self._goal is goal:  # the library cuts the error itself, at 1 kHz
             return
-        self._try(lambda: self._motion.set_reference(franky.CartesianReference(franky.Affine(goal[:3], goal[3:]))))
+        self._requests.attempt(
+            lambda: self._motion.set_reference(franky.CartesianReference(franky.Affine(goal[:3], goal[3:])))
+        )
         self._goal = goal
 
     def read(self) -> Reading:
-        if self._motion is not None and self._try(self._robot.poll_motion):  # true once it has ended
+        if self._motion is not None and self._requests.attempt(self._robot.poll_motion):  # true once it has ended
             raise ConnectionError(f"the robot at {self._host} has ended its motion by itself")
-        state = self._try(lambda: self._robot.state)
+        state = self._requests.attempt(lambda: self._robot.state)
         jacobian = self._robot.model.zero_jacobian(franky.Frame.EndEffector, state)
         return Reading(
             pose=np.array(state.O_T_EE.matrix),
@@ -85,7 +90,7 @@ class FrankyDriver:
         if self._motion is None:
             return
         self._motion = self._goal = None
-        self._try(self._robot.stop)
+        self._requests.ask(self._robot.stop)
         try:
             ended = self._robot.join_motion(END_S)
         except (franky.Exception, RuntimeError):  # that it was stopped, or what had stopped it before
@@ -97,10 +102,10 @@ class FrankyDriver:
         self._robot = self._motion = self._goal = None
 
     def connect_gripper(self) -> Any:
-        return self._try(lambda: franky.Gripper(self._host))
+        return self._requests.attempt(lambda: franky.Gripper(self._host))
 
     def read_gripper(self, gripper: Any) -> Any:
-        return self._try(lambda: gripper.state)
+        return self._requests.attempt(lambda: gripper.state)
 
     def _begin(self, gains: Gains, pose: Any, joints: np.ndarray) -> None:
         posture = franky.PostureTask(joints, NULLSPACE_NM_RAD, NULLSPACE_NMS_RAD)
@@ -120,14 +125,8 @@ class FrankyDriver:
             )
         )
         motion.set_reference(franky.CartesianReference(pose))
-        self._try(lambda: self._robot.move(motion, asynchronous=True))
+        self._requests.ask(lambda: self._robot.move(motion, asynchronous=True))
         self._motion, self._goal = motion, None
-
-    def _try(self, call: Callable[[], Any]) -> Any:
-        try:
-            return call()
-        except (franky.Exception, RuntimeError) as error:
-            raise ConnectionError(f"the robot at {self._host}: {' '.join(str(error).split())}") from error
 
 
 def _error_of(state: Any) -> str:

@@ -2,7 +2,6 @@
 
 import contextlib
 import ctypes
-from collections.abc import Callable
 from math import sin, sqrt
 from typing import Any
 
@@ -13,7 +12,7 @@ from scipy.spatial.transform import Rotation
 
 from robot_env.arm import GAINS, Gains
 from robot_env.franka import FrankaArm
-from robot_env.franka_driver import CONNECT_S, Load, Reading, within
+from robot_env.franka_driver import CONNECT_S, Load, Reading, Requests, within
 
 NULLSPACE_NM_RAD = 0.2  # SERL's posture spring, projected into the null space
 # The library damps by 2 sqrt(stiffness): critical for the translations, as SERL has it, but for 150 N·m/rad three times SERL's
@@ -27,31 +26,34 @@ class PandaDriver:
 
     def __init__(self, host: str, realtime: bool) -> None:
         self._host = host  # the library warns where there is no real-time kernel, and goes on
+        self._requests = Requests(host, RuntimeError)  # libfranka's exceptions come as that
         self._panda: Any = None
         self._controller: Any = None
         self._gains = GAINS["precise"]
 
     def open(self) -> None:
+        requests = self._requests = Requests(self._host, RuntimeError)
         self._panda = within(
-            CONNECT_S, f"the robot at {self._host}", lambda: self._try(lambda: panda_py.Panda(self._host))
+            CONNECT_S, f"the robot at {self._host}", lambda: requests.attempt(lambda: panda_py.Panda(self._host))
         )
 
     def recover(self) -> None:
-        self._try(self._panda.get_robot().automatic_error_recovery)
-        self._forget_error()
+        self._requests.ask(self._panda.get_robot().automatic_error_recovery)
 
     def configure(self, force_n: float, torque_nm: float, joints_nm: tuple[float, ...], load: Load | None) -> None:
         robot, cartesian = self._panda.get_robot(), [force_n] * 3 + [torque_nm] * 3
-        self._try(lambda: robot.set_collision_behavior(list(joints_nm), list(joints_nm), cartesian, cartesian))
+        self._requests.ask(lambda: robot.set_collision_behavior(list(joints_nm), list(joints_nm), cartesian, cartesian))
         if load is not None:
-            self._try(lambda: robot.set_load(load.mass_kg, list(load.com_m), list(load.inertia)))
+            self._requests.ask(lambda: robot.set_load(load.mass_kg, list(load.com_m), list(load.inertia)))
 
     def start(self, gains: Gains) -> None:
         error = self.read().error
         if error:  # the library would recover from it by itself
             raise ConnectionError(f"the robot has stopped by itself: {error}")
+        with contextlib.suppress(RuntimeError):
+            self._panda.raise_error()  # the library keeps the last controller's until somebody has met it
         controller = controllers.CartesianImpedance(_stiffness(gains), 1.0, NULLSPACE_NM_RAD)
-        self._try(lambda: self._panda.start_controller(controller))
+        self._requests.ask(lambda: self._panda.start_controller(controller))
         self._controller, self._gains = controller, gains
 
     def change_gains(self, gains: Gains) -> None:
@@ -64,8 +66,8 @@ class PandaDriver:
     def read(self) -> Reading:
         panda = self._panda
         if self._controller is not None:
-            self._try(panda.raise_error)  # the last state would stand still
-        state = self._try(panda.get_state)
+            self._requests.attempt(panda.raise_error)  # the last state would stand still
+        state = self._requests.attempt(panda.get_state)
         jacobian = np.array(panda.get_model().zero_jacobian(libfranka.Frame.kEndEffector, state)).reshape(7, 6).T
         joints, speeds = np.array(state.q), np.array(state.dq)
         errors = str(state.current_errors)
@@ -83,36 +85,21 @@ class PandaDriver:
         if self._controller is None:
             return
         self._controller = None
-        try:
-            self._try(self._panda.stop_controller)
-        finally:
-            self._forget_error()
+        self._requests.ask(self._panda.stop_controller)
 
     def close(self) -> None:
         panda, self._panda, self._controller = self._panda, None, None
         try:
-            panda.get_robot().read_once()
-        except RuntimeError:
+            self._requests.attempt(lambda: panda.get_robot().read_once())
+        except ConnectionError:
             # The library's destructor reads from the robot once more, and where that fails it ends the process. So it is kept.
             ctypes.pythonapi.Py_IncRef(ctypes.py_object(panda))
 
     def connect_gripper(self) -> Any:
-        return self._try(lambda: libfranka.Gripper(self._host))
+        return self._requests.attempt(lambda: libfranka.Gripper(self._host))
 
     def read_gripper(self, gripper: Any) -> Any:
-        return self._try(lambda: gripper.read_once())
-
-    def _forget_error(self) -> None:
-        """The library keeps the last controller's error; it has been told."""
-        with contextlib.suppress(RuntimeError):
-            self._panda.raise_error()
-
-    def _try(self, call: Callable[[], Any]) -> Any:
-        """libfranka's exceptions come as `RuntimeError`."""
-        try:
-            return call()
-        except RuntimeError as error:
-            raise ConnectionError(f"the robot at {self._host}: {' '.join(str(error).split())}") from error
+        return self._requests.attempt(lambda: gripper.read_once())
 
 
 def _stiffness(gains: Gains) -> np.ndarray:

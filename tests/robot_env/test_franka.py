@@ -10,7 +10,6 @@ import pytest
 from launch.robots.fci import FciTwin
 from robot_env.arm import ArmCommand
 from robot_env.env import RobotEnv
-from robot_env.faults import ArmFault
 from robot_env.make import make_arm
 from robot_env.tasks import find_task
 from sim.scripted import ScriptedInsertion, ScriptQuality
@@ -59,23 +58,6 @@ def test_a_scripted_insertion_succeeds(lab):
             *_, terminated, truncated, info = env.step(expert.act(env.arm.read()))
             over = terminated or truncated
         assert info["succeed"], info
-
-
-def test_a_reflex_is_latched_truncates_and_is_recovered_from_after_an_acknowledgement_only(lab):
-    task = replace(PEG, max_steps=200)
-    with closing(RobotEnv(task, make(lab, task, reflex=(6.0, 3.0)))) as env:
-        env.reset(seed=0, options={"offset": (0.03, 0.03, 0.06, 0.0, 0.0, 0.0)})
-        truncated = False
-        while not truncated:  # down on the box, beside the hole
-            *_, terminated, truncated, info = env.step(np.array([0.0, 0.0, 1.0, 0.0, 0.0, 0.0]))
-            assert not terminated
-        assert "reflex" in info["fault"], info
-        with pytest.raises(ArmFault):
-            env.reset()
-        env.acknowledge("Ada")
-        env.reset(seed=0)
-        *_, truncated, info = env.step(np.zeros(6))
-        assert not truncated, info
 
 
 def test_a_watchdog_holds_the_arm_and_then_stops_it(lab):
@@ -129,31 +111,6 @@ def replace_pose(arm, value: float):
     pose = arm.read().tcp_pose.copy()
     pose[1] = value
     return ArmCommand(pose)
-
-
-@pytest.mark.parametrize("name", VERSIONS)
-def test_a_server_killed_in_mid_step_is_a_fault_and_the_next_one_is_joined(name):
-    served = ServedTwin(PEG, FciTwin(VERSIONS[name]))
-    arm = make_arm(PEG, f"{name}:{served.host},simulated")
-    env = RobotEnv(PEG, arm)
-    try:
-        env.reset(seed=0)
-        env.step(np.zeros(6))
-        served.kill()
-        *_, terminated, truncated, info = env.step(np.zeros(6))
-        assert truncated
-        assert not terminated
-        assert "the robot" in info["fault"], info
-        env.acknowledge("Ada")
-        with pytest.raises(ConnectionError):
-            env.reset()
-        served = ServedTwin(PEG, FciTwin(VERSIONS[name]), served.host)
-        env.reset(seed=0)
-        *_, truncated, info = env.step(np.zeros(6))
-        assert not truncated, info
-    finally:
-        env.close()
-        served.close()
 
 
 def test_the_hand_opens_and_closes_while_the_arm_goes_on(lab):
