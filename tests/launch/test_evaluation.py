@@ -16,7 +16,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from launch.evaluate import Trial
-from launch.evaluation import TRIALS, Assessment, Keeping, TrialLog, check
+from launch.evaluation import TRIALS, Assessment, Keeping, TrialLog, check, evaluate
 from launch.rig import Rig
 from launch.runs import read_lines
 from launch.tasks import find_task
@@ -32,9 +32,7 @@ RESULT = "evaluation.json"
 def tested(pretrained, tmp_path_factory):
     """An evaluation of two trials of each kind, as it is left."""
     folder = tmp_path_factory.mktemp("tested") / "evaluation"
-    command = [sys.executable, "-m", "launch.cli", "evaluate", pretrained, "--trials", "2", "--out", folder]
-    done = subprocess.run(list(map(str, command)), cwd=ROOT, env=environment(folder.parent / "compiled"), check=True)
-    assert done.returncode == 0
+    evaluate(pretrained, Assessment(trials=2), Keeping(out=folder))
     return folder
 
 
@@ -134,25 +132,21 @@ def test_against_itself_nothing_is_better(segue, pretrained, tested):
 
 def test_each_trial_is_filmed_and_its_film_says_how_it_went(segue, pretrained, tmp_path):
     out = tmp_path / "films"
-    out_flags = ["--trials", "2", "--modes", "mode", "--out", out, "--video"]
-    (tmp_path / "films").mkdir()
-    code, _, said = segue("evaluate", pretrained, *out_flags)
+    command = ["evaluate", pretrained, "--trials", "1", "--modes", "mode", "--out", out, "--video"]
+    code, _, said = segue(*command)
     assert code == 0, said
-    outcomes = json.loads((out / RESULT).read_text())["mode"]["outcomes"]
-    names = {f"mode_{t['number']:03d}_{'success' if t['success'] else 'failure'}.mp4" for t in outcomes}
-    assert {path.name for path in out.glob("*.mp4")} == names
-    film = cv2.VideoCapture(str(sorted(out.glob("*.mp4"))[0]))
-    frames = 0
+    (trial,) = json.loads((out / RESULT).read_text())["mode"]["outcomes"]
+    name = f"mode_000_{'success' if trial['success'] else 'failure'}.mp4"
+    assert [path.name for path in out.glob("*.mp4")] == [name]
+    film, frames = cv2.VideoCapture(str(out / name)), 0
     while film.read()[0]:
         frames += 1
-    assert frames == outcomes[0]["env_steps"] + 1 + 15
-    stale = out / "mode_001_success.mp4"  # as a kill between the film and the line leaves it
-    stale.write_bytes(b"stale")
-    (out / TRIALS).write_text((out / TRIALS).read_text().splitlines(keepends=True)[0])
-    code, _, _ = segue("evaluate", pretrained, *out_flags, "--resume")
-    assert code == 0
-    assert {path.name for path in out.glob("*.mp4")} == names
-    assert stale.name not in names or stale.stat().st_size > 1000
+    assert frames == trial["env_steps"] + 1 + 15
+    (out / "mode_000_fault.mp4").write_bytes(b"of a trial that was killed before its line was written")
+    (out / TRIALS).write_text("")
+    code, _, said = segue(*command, "--resume")
+    assert code == 0, said
+    assert [path.name for path in out.glob("*.mp4")] == [name]
 
 
 @contextmanager
