@@ -19,6 +19,7 @@ from launch import (
     cli_deploy,
     cli_doctor,
     cli_encoder,
+    cli_evaluate,
     cli_measure,
     cli_record,
     cli_remote,
@@ -26,7 +27,6 @@ from launch import (
 )
 from launch.build import learning_with
 from launch.curves import draw, rows
-from launch.evaluate import MODES
 from launch.experiments import experiment_names
 from launch.finetune import finetune_stage
 from launch.options import (
@@ -58,7 +58,7 @@ from launch.rig import Rig
 from launch.runs import console, progress_bar, read_lines, results
 from launch.seeds import finetune_seeds, pretrain_seeds
 from launch.show import show
-from launch.stages import collect_stage, evaluate_stage, pretrain_stage
+from launch.stages import collect_stage, pretrain_stage
 
 RIG = Rig()
 
@@ -152,42 +152,8 @@ app.command(cli_camera.hand, name="hand", help=cli_camera.HAND_SUMMARY)
 app.command(cli_record.record, name="record", help=cli_record.SUMMARY)
 app.command(cli_robot.robot, name="robot", help=cli_robot.SUMMARY)
 app.command(cli_doctor.doctor)
+app.command(name="evaluate")(cli_evaluate.evaluate_)
 app.command(name="deploy")(cli_deploy.deploy_)
-
-
-@app.command
-def evaluate(
-    checkpoint: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="DIR")],
-    trials: int = 20,
-    arm: str = "twin",
-    seed: int = 0,
-    realtime: Realtime = False,
-    camera: Annotated[tuple[str, ...], tyro.conf.arg(metavar="NAME=SOURCE")] = (),
-    json: Json = False,
-) -> None:
-    """Test a trained policy on its task's fixed trials, with its mode and with its samples.
-
-    Args:
-        checkpoint: Folder of a pretrain or finetune run.
-        trials: How many fixed initial poses.
-        arm: Which arm: `twin`, or NAME:ADDRESS such as serl:http://127.0.0.1:5000; `,simulated` after it for a twin there.
-        seed: Of sampled actions.
-        camera: A source for each camera beside the arm, such as wrist_1=opencv:0.
-    """
-    result = evaluate_stage(checkpoint, trials, arm, seed, realtime, camera)
-    if not json:
-        for mode in MODES:
-            score = result[mode]
-            low, high = score["ci95"]
-            failed = ", ".join(str(t["number"]) for t in score["outcomes"] if not t["success"]) or "none"
-            result[mode] = (
-                f"{score['success']}/{score['trials']} (95% {low:.2f} to {high:.2f}); failed trials: {failed}"
-                if score["normalized"] is None or score["success"]
-                else f"normalised score {score['normalized']:.1f}, {score['success']}/{score['trials']} succeed"
-            )
-            if score["false_positives"]:
-                result[mode] += f"; {score['false_positives']} that failed were judged to succeed"
-    show(json, result)
 
 
 @app.command

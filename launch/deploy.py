@@ -13,10 +13,10 @@ from agent.types import SOURCES
 from launch.act import equipped_env
 from launch.actor import Actor
 from launch.attendant import nobody
-from launch.evaluate import Mode, clopper_pearson
-from launch.policies import load_policy, ways_of_acting
-from launch.recipe_files import structure
-from launch.recipes import FinetuneRecipe, Learning, check_seed
+from launch.evaluate import Mode
+from launch.policies import acting_recipe, load_policy, ways_of_acting
+from launch.rates import wilson
+from launch.recipes import check_seed
 from launch.rig import Rig
 
 HUMAN = SOURCES.index("human")
@@ -86,8 +86,7 @@ def deploy(
         ArmFault: the arm was stopped while it was brought to a start pose.
     """
     now, nets, meta = load_policy(folder)
-    learning = structure(meta["learning"], Learning)
-    recipe = FinetuneRecipe(task=meta["task"], arm=deployment.arm, reward=deployment.reward, learning=learning)
+    recipe = acting_recipe(meta, deployment.arm, deployment.reward)
     policy = Policy(nets, ways_of_acting(meta)[deployment.mode], jax.random.key(deployment.seed))
     done: list[Episode] = []
     with equipped_env(recipe, realtime, rig) as (env, attendant):
@@ -102,8 +101,13 @@ def deploy(
             pass  # this is how it ends; the arm is closed and the counts are told
         pace = {} if env.pace is None else {"realtime": env.pace.summary()}
     success, stopped = sum(episode.success for episode in done), done[-1].fault if done else None
-    low, high = clopper_pearson(success, len(done)) if done else (0.0, 1.0)
-    return {"episodes": len(done), "success": success, "ci95": [low, high], "stopped": stopped, **pace}
+    return {
+        "episodes": len(done),
+        "success": success,
+        "ci95": [*wilson(success, len(done))],
+        "stopped": stopped,
+        **pace,
+    }
 
 
 def _act(actor: Actor, now: PolicyParams, wanted: int, attended: bool) -> Iterator[Episode]:

@@ -15,7 +15,7 @@ from launch.build import fine_tuning_phases, networks_of
 from launch.checkpoint import open_checkpoint
 from launch.evaluate import Mode
 from launch.recipe_files import structure
-from launch.recipes import Learning, Online
+from launch.recipes import FinetuneRecipe, Learning, Online
 from launch.tasks import find_task
 
 
@@ -30,6 +30,17 @@ def load_policy(folder: Path) -> tuple[PolicyParams, Nets, dict[str, Any]]:
     nets = networks_of(find_task(meta["task"]), structure(meta["learning"], Learning))
     normalizer = Normalizer(saved["normalizer"]["mean"], saved["normalizer"]["std"])
     return PolicyParams(saved["params"], normalizer, meta["version"]), nets, meta
+
+
+def acting_recipe(meta: Mapping[str, Any], arm: str, reward: str | None) -> FinetuneRecipe:
+    """What the environment of a checkpoint's policy is made of.
+
+    Args:
+        meta: what the checkpoint says of itself.
+        arm: which one.
+        reward: folder of a classifier that judges; None for the task's own judgement.
+    """
+    return FinetuneRecipe(task=meta["task"], arm=arm, reward=reward, learning=structure(meta["learning"], Learning))
 
 
 def ways_of_acting(meta: Mapping[str, Any]) -> dict[Mode, Behavior]:

@@ -1,11 +1,9 @@
 """The main job: from offline data to a fine-tuned policy on the twin, beside the baseline, in one command."""
 
-import platform
 import shutil
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -22,9 +20,10 @@ from launch.classifier_data import save_labelled
 from launch.classifier_record import check_recordable, record
 from launch.classifier_stages import REPORT as CLASSIFIER_REPORT
 from launch.classifier_stages import train_stage
-from launch.evaluate import MODES, Evaluator, clopper_pearson
+from launch.evaluate import MODES, Evaluator
 from launch.finetune import finetune_stage
 from launch.policies import load_policy
+from launch.rates import wilson
 from launch.recipe_files import to_json, to_plain
 from launch.recipes import (
     Collect,
@@ -39,7 +38,7 @@ from launch.recipes import (
 )
 from launch.report import write_report
 from launch.run_folder import METHODS
-from launch.runs import console, prepare, read_json, read_lines, write_json
+from launch.runs import console, prepare, read_json, read_lines, versions, write_json
 from launch.stages import collect_stage, pretrain_stage
 from launch.tasks import find_task, make_env
 from launch.video import record_trial
@@ -183,8 +182,7 @@ def _result(recipe: RehearseRecipe, out: Path, dataset: Dataset) -> dict[str, An
         "seed": recipe.seed,
         "preset": recipe.preset,
         "task": recipe.task,
-        "versions": {name: version(name) for name in ("segue", "jax", "flax", "mujoco", "gymnasium")}
-        | {"python": platform.python_version()},
+        "versions": versions(),
         "data": {
             "transitions": len(dataset),
             "episodes": len(dataset.episodes),
@@ -211,8 +209,8 @@ def _judged(scores: Mapping[str, Sequence[Mapping[str, Any]]], folder: Path) -> 
 
 
 def _counts(score: Mapping[str, Any]) -> dict[str, Any]:
-    low, high = clopper_pearson(score["success"], score["trials"])
-    return {"success": score["success"], "trials": score["trials"], "ci95": [low, high]}
+    success, trials = score["success"], score["trials"]
+    return {"success": success, "trials": trials, "ci95": [*wilson(success, trials)]}
 
 
 def _wall_s(out: Path) -> float:

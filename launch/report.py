@@ -6,6 +6,7 @@ from typing import Any
 
 from launch.markup import esc, key, num, share, small, table, tr
 from launch.plots import STYLE, Curve, success_curves
+from launch.rates import wilson
 from launch.report_sections import COLOUR, data, faults, inside, judge, pace, provenance, shrunk, trials, videos
 from launch.run_folder import METHODS, MODES, NUMBER, STAGES, Run, check_alike, read_run
 
@@ -103,7 +104,7 @@ def summary(runs: Sequence[Run]) -> str:
         " then policy and critics train on what the arm does now, without the old data. RLPD starts from nothing and learns"
         " from new and old data, half and half.</p>"
         f'<p class="note">Headline figures use {MODE_SAID[mode]}; the other way of acting stands beside it throughout. Trials'
-        " start from the same fixed poses each time. Shaded bars are 95 % Clopper-Pearson intervals: with 20 trials,"
+        " start from the same fixed poses each time. Shaded bars are 95 % Wilson intervals: with 20 trials,"
         " a few successes more or less are chance.</p>"
     )
 
@@ -112,7 +113,7 @@ def card(runs: Sequence[Run], mode: str, stage: str) -> str:
     scores = [(run.label, score) for run in runs if (score := run.score(mode, stage))]
     bars = ""
     for label, score in scores:
-        low, high, rate = *(100 * v for v in score["ci95"]), 100 * score["success"] / max(score["trials"], 1)
+        low, high, rate = *(100 * v for v in interval_of(score)), 100 * score["success"] / max(score["trials"], 1)
         bars += (
             f'<div class="bar" title="{esc(label)}"><i style="left:{low:.1f}%;width:{high - low:.1f}%"></i>'
             f'<u style="left:{rate:.1f}%"></u></div>'
@@ -201,7 +202,8 @@ def score_curve(run: Run, method: str, mode: str) -> Curve:
     rows = run.logs[f"{method}/scores"]
     scores = [row[mode] for row in rows]
     rates = [s["success"] / max(s["trials"], 1) for s in scores]
-    return Curve([r["env_steps"] for r in rows], rates, [s["ci95"][0] for s in scores], [s["ci95"][1] for s in scores])
+    lows, highs = zip(*map(interval_of, scores), strict=True) if scores else ((), ())
+    return Curve([r["env_steps"] for r in rows], rates, list(lows), list(highs))
 
 
 def last_step(run: Run, method: str) -> int:
@@ -215,8 +217,13 @@ def acting(runs: Sequence[Run], mode: str) -> str:
     return MODES[mode] + (" (headline)" if mode == runs[0].headline else "")
 
 
+def interval_of(score: Mapping[str, Any]) -> tuple[float, float]:
+    """From the counts: earlier versions wrote other intervals into their scores."""
+    return wilson(score["success"], score["trials"])
+
+
 def interval(score: Mapping[str, Any]) -> str:
-    low, high = score["ci95"]
+    low, high = interval_of(score)
     return f"95\u00a0%: {100 * low:.0f}–{100 * high:.0f}\u00a0%"
 
 

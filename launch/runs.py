@@ -1,10 +1,12 @@
 """Run folders: the recipe, the logs and the progress of one run."""
 
 import json
+import platform
 import sys
 import time
 from collections.abc import Mapping
 from contextlib import contextmanager
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +22,12 @@ console = Console(stderr=True)
 results = Console()  # standard output
 LOGS = ("metrics", "scores", "episodes")
 AGAIN = "make the run again with the command that wrote it, such as `segue rehearse --out DIR`"
+
+
+def versions() -> dict[str, str]:
+    """Of this project and what its results rest on."""
+    named = {name: version(name) for name in ("segue", "jax", "flax", "mujoco", "gymnasium")}
+    return named | {"python": platform.python_version()}
 
 
 def write_json(path: Path, value: Any) -> None:

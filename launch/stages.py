@@ -1,10 +1,10 @@
 """The stages of a run, each in its own folder and each able to go on after an interruption."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import jax
 import jax.numpy as jnp
@@ -18,18 +18,14 @@ from agent.replay.ring import Ring
 from agent.types import Method, Normalizer, State
 from agent.vision import with_encoder
 from encoders.sight import Sight
-from launch.act import equipped_env
 from launch.build import networks_of, obs_shapes_of, offline_phases, sight_of, statistics_of
 from launch.checkpoint import Checkpoints, check_fits, open_checkpoint
 from launch.collect import check_collect, collect
-from launch.evaluate import Evaluator
 from launch.features import encoded
 from launch.journal_tools import JOURNAL
 from launch.learner import OFFLINE_BLOCK, Learner
-from launch.policies import load_policy, ways_of_acting
 from launch.recipe_files import to_json, to_plain
-from launch.recipes import CollectRecipe, FinetuneRecipe, Learning, PretrainRecipe, check_seed
-from launch.rig import Rig
+from launch.recipes import CollectRecipe, Learning, PretrainRecipe
 from launch.runs import RunLog, prepare
 from launch.tasks import AnyTask, find_task, info_of, spaces_of
 from launch.training import SAVE_EVERY_S, meta_of, saved_policy
@@ -127,27 +123,6 @@ def load_state(folder: Path, task: AnyTask, learning: Learning) -> tuple[State, 
         return state.replace(params={name: state.params[name] for name in own}), method
     finally:
         checkpoints.close()
-
-
-def evaluate_stage(
-    folder: Path, trials: int, arm: str, seed: int, realtime: bool = False, camera: Sequence[str] = ()
-) -> dict[str, Any]:
-    """Both ways of acting on the task's fixed trials.
-
-    Args:
-        realtime: hold its control rate, and say how well.
-        camera: `NAME=SOURCE` of cameras beside the arm.
-    """
-    if trials < 1:
-        raise ValueError(f"--trials {trials}: give at least 1")
-    check_seed(seed)
-    now, nets, meta = load_policy(folder)
-    recipe = FinetuneRecipe(task=meta["task"], arm=arm)
-    with equipped_env(recipe, realtime, Rig(tuple(camera))) as (env, attendant):
-        evaluator = Evaluator(env, nets, trials, seed, attendant, ways_of_acting(meta))
-        scores = {mode: score.to_json() for mode, score in evaluator.both(now).items()}
-    rate = {} if env.pace is None else {"realtime": env.pace.summary()}
-    return {"checkpoint": str(folder), "task": meta["task"], "updates": meta["version"], **scores, **rate}
 
 
 def make_ring(task: AnyTask, capacity: int, place: Literal["device", "host"], sight: Sight | None = None) -> Ring:

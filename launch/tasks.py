@@ -17,7 +17,7 @@ from robot_env import make, observation
 from robot_env.faults import ArmFault
 from robot_env.pace import Pace
 from robot_env.preflight import preflight
-from robot_env.starts import evaluation_starts
+from robot_env.starts import draw_start, evaluation_starts
 from robot_env.tasks import Task
 from robot_env.tasks import find_task as find_arm_task
 from robot_env.tasks import task_names as arm_task_names
@@ -26,6 +26,7 @@ from sim.d4rl import D4RLTask
 from sim.d4rl_tasks import d4rl_tasks
 
 AnyTask = Task | D4RLTask
+Resets = Literal["fixed", "drawn"]
 FIRST_TRIAL_SEED = 10_000
 
 
@@ -48,7 +49,7 @@ class Environment(Protocol):
 
 @dataclass(frozen=True)
 class TrialStart:
-    """One fixed trial: `env.reset(seed=start.seed, options=start.options)`."""
+    """One trial: `env.reset(seed=start.seed, options=start.options)`."""
 
     seed: int
     options: Mapping[str, Any] = field(default_factory=dict)
@@ -136,13 +137,25 @@ def cameras_of(task: AnyTask) -> dict[str, tuple[int, ...]]:
     return dict.fromkeys(names, observation.IMAGE_SHAPE)
 
 
-def trial_starts(task: AnyTask, count: int) -> list[TrialStart]:
-    """The first `count` of a task's fixed trials, the same on every call."""
-    if isinstance(task, Task):
-        return [
-            TrialStart(start.seed, {"offset": start.offset, "alone": True}) for start in evaluation_starts(task, count)
-        ]
-    return [TrialStart(FIRST_TRIAL_SEED + i) for i in range(count)]
+def trial_starts(task: AnyTask, count: int, resets: Resets = "fixed", seed: int = 0) -> list[TrialStart]:
+    """The first `count` of a task's trials.
+
+    Args:
+        resets: `fixed`, the same start poses and hidden scenes on every call; or `drawn`, others for each seed.
+        seed: of drawn ones.
+    """
+    drawn = resets == "drawn"
+    seeds = [_drawn_seed(seed, i) if drawn else FIRST_TRIAL_SEED + i for i in range(count)]
+    if not isinstance(task, Task):
+        return [TrialStart(each) for each in seeds]
+    fixed = evaluation_starts(task, 0 if drawn else count, FIRST_TRIAL_SEED)
+    offsets = [draw_start(task, np.random.default_rng(s)) for s in seeds] if drawn else [s.offset for s in fixed]
+    return [TrialStart(s, {"offset": o, "alone": True}) for s, o in zip(seeds, offsets, strict=True)]
+
+
+def _drawn_seed(seed: int, number: int) -> int:
+    """Of one drawn trial; a key of its own keeps it away from the episodes that a run of the same seed learned from."""
+    return int(np.random.SeedSequence(seed, spawn_key=(FIRST_TRIAL_SEED, number)).generate_state(1)[0])
 
 
 def offset_of(task: AnyTask, obs: Mapping[str, np.ndarray]) -> tuple[float, float, float] | None:

@@ -11,8 +11,10 @@ from imageio_ffmpeg import get_ffmpeg_exe
 
 from agent.policy import PolicyParams
 from launch.evaluate import Evaluator, Mode, Trial
+from robot_env.arm import Camera
 
 CAPTION_PX = 40  # height of the bar under the picture
+VIEW_PX = 360  # side of a camera's picture where cameras stand side by side
 HOLD_S = 1.5  # how long the outcome stays: as long as it takes to read it
 BAR, INK, GOOD, BAD = (23, 27, 34), (235, 238, 242), (24, 150, 120), (214, 92, 58)  # RGB
 
@@ -20,7 +22,7 @@ BAR, INK, GOOD, BAD = (23, 27, 34), (235, 238, 242), (24, 150, 120), (214, 92, 5
 class Recorder:
     """Writes an H.264 video that any browser plays; under its name it appears whole or not at all.
 
-    Use it as a context manager: at the end the file takes its name, and when the block raises, nothing is left.
+    Use it as a context manager: at the end the file takes its name; when the block raises or drops it, nothing is left.
 
     Args:
         path: the .mp4 file.
@@ -32,6 +34,7 @@ class Recorder:
         self._part = self.path.with_name(f".{self.path.stem}.part.mp4")
         self._ffmpeg: subprocess.Popen | None = None
         self._shape: tuple[int, ...] = ()
+        self._dropped = False
 
     def __enter__(self) -> "Recorder":
         return self
@@ -40,7 +43,7 @@ class Recorder:
         try:
             if self._ffmpeg is not None:
                 self._finish(check=kind is None)
-                if kind is None:
+                if kind is None and not self._dropped:
                     self._part.replace(self.path)
         finally:
             self._part.unlink(missing_ok=True)
@@ -58,6 +61,10 @@ class Recorder:
                 self._ffmpeg.stdin.write(np.ascontiguousarray(picture, np.uint8))
         except BrokenPipeError:
             self._finish(check=True)
+
+    def drop(self) -> None:
+        """What was added is not wanted: no file is left."""
+        self._dropped = True
 
     def _open(self, shape: tuple[int, ...]) -> None:
         height, width = shape[:2]
@@ -87,8 +94,9 @@ class Recorder:
 
 def record_trial(
     evaluator: Evaluator, params: PolicyParams, mode: Mode, number: int, path: Path, caption: str
-) -> Trial:
-    """Runs one of the evaluator's trials in the twin and films it, in real time, with the outcome held at the end.
+) -> Trial | None:
+    """Runs one of the evaluator's trials and films it, in real time, with the outcome held at the end; None, and no film, where
+    a human discards it.
 
     Args:
         params: the policy.
@@ -111,7 +119,10 @@ def record_trial(
             recorder.add(captioned(last, text, step / task.max_steps))
             step += 1
 
-        trial = evaluator.trial(params, mode, number, watch=watch)
+        trial = evaluator.attempt(params, mode, number, watch=watch)
+        if trial is None:
+            recorder.drop()
+            return None
         if trial.success:
             outcome, colour = f"success after {trial.env_steps} steps", GOOD
         elif trial.fault is not None:
@@ -125,16 +136,27 @@ def record_trial(
 
 
 def see(env: Any) -> np.ndarray:
-    """The twin now, uint8 RGB: an arm's scene with the wrist views stacked beside it, `(360, 660, 3)`, or what is rendered."""
+    """What there is to see now, uint8 RGB: of the twin its scene with the wrist views stacked beside it, `(360, 660, 3)`; of an
+    arm that only its own cameras see, these side by side, `(360, 360 n, 3)`; of a simulation without an arm what it renders."""
     if not hasattr(env, "arm"):
         return env.render()
     arm = env.arm
+    if "scene" not in arm.cameras:
+        return np.hstack([_view(camera) for camera in arm.cameras.values()])
     scene = arm.cameras["scene"].read().picture
     side = scene.shape[0] // 2
     wrists = [arm.cameras[name].read().picture for name in ("wrist_1", "wrist_2")]
     views = [cv2.resize(view, (side, side), interpolation=cv2.INTER_CUBIC) for view in wrists]
     views[1][0] = views[1][:, 0] = views[0][:, 0] = BAR  # thin lines between the three
     return np.hstack([scene, np.vstack(views)])
+
+
+def _view(camera: Camera) -> np.ndarray:
+    """A camera's picture `(VIEW_PX, VIEW_PX, 3)`; black where it has none, for a film must not stop an arm."""
+    try:
+        return cv2.resize(camera.read().picture, (VIEW_PX, VIEW_PX), interpolation=cv2.INTER_LINEAR)
+    except Exception:  # whatever a driver raises
+        return np.zeros((VIEW_PX, VIEW_PX, 3), np.uint8)
 
 
 def captioned(picture: np.ndarray, text: str, progress: float, colour: tuple[int, int, int] = BAR) -> np.ndarray:

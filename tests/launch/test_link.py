@@ -27,7 +27,7 @@ from agent.types import Normalizer
 from launch import receiver as receiver_module
 from launch.address import Address
 from launch.delivery import Delivery
-from launch.evaluate import Score, Trial, clopper_pearson
+from launch.evaluate import Score, Trial
 from launch.link import LearnerAway, Link
 from launch.orders import Order
 from launch.receiver import REASONS, Receiver
@@ -1051,7 +1051,7 @@ def test_what_was_damaged_in_the_spool_becomes_a_gap_and_the_rest_arrives(where,
 
 def test_scores_as_an_evaluator_gives_them_are_delivered(learner, act):
     """Their intervals are pairs."""
-    score = Score("mode", 1, 2, clopper_pearson(1, 2), (Trial(0, True, 5, None, (0.0, 0.0, 0.0)),)).to_json()
+    score = Score("mode", 1, 2, (0.1, 0.9), (Trial(0, True, 5, None, (0.0, 0.0, 0.0)),)).to_json()
     entries = [*episodes(1), Entry(SESSION, 21, Scores(1, 0, {"mode": score, "sample": score}))]
     act(learner).begin(SESSION).tell(entries).link.flush()
     assert learner.numbers() == list(range(22))

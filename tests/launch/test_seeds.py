@@ -18,6 +18,7 @@ from agent.types import Phase
 from launch.build import networks_of, obs_shapes_of, online_plan
 from launch.checkpoint import Checkpoints
 from launch.compare import combinations, compare_stage
+from launch.evaluation import Assessment, evaluate
 from launch.finetune import finetune_stage, normalizer_of
 from launch.fleet import make_fleet
 from launch.policies import load_policy
@@ -35,7 +36,7 @@ from launch.recipes import (
 )
 from launch.runs import progress_bar
 from launch.seeds import finetune_seeds, pretrain_seeds
-from launch.stages import collect_stage, evaluate_stage, load_state, pretrain_stage
+from launch.stages import collect_stage, load_state, pretrain_stage
 from launch.tasks import find_task
 from tests.agent.tiny import assert_same, random_batch, tiny_nets, tiny_state
 
@@ -115,7 +116,7 @@ def test_a_seed_fine_tuned_among_others_takes_the_steps_and_learns_what_it_would
     assert result["env_steps"] == [0, 50, 100, 150]
     assert np.shape(result["mode"]["success"]) == np.shape(result["sample"]["return"]) == (2, 4)
     assert {"sqor", "policy_kl", "td_offline", "q_online"} <= set(result["diagnostics"])
-    again = evaluate_stage(tmp_path / "both" / "seed_3", EVALUATION.trials, "twin", 0)
+    again = evaluate(tmp_path / "both" / "seed_3", Assessment(trials=EVALUATION.trials))
     assert again["updates"] == 200
     returns = [trial["raw_return"] for trial in again["mode"]["outcomes"]]
     assert np.mean(returns) == pytest.approx(result["mode"]["return"][0][-1])  # the same trials, one after the other
@@ -217,7 +218,7 @@ def test_seeds_that_are_interrupted_within_a_rollout_go_on_with_it(data, pretrai
 
 def test_a_folder_of_several_seeds_is_no_run_but_names_one(pretrained, data, tmp_path):
     with pytest.raises(ValueError, match=r"it holds several seeds; give the folder of one, such as .*seed_3"):
-        evaluate_stage(pretrained, 1, "twin", 0)
+        evaluate(pretrained, Assessment(trials=1))
 
 
 def test_a_run_that_a_prior_rolled_in_is_a_start_for_the_next(data, pretrained, tmp_path):

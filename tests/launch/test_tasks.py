@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from launch import catalogue
+from launch.actor import episode_seed
 from launch.build import journal_info, networks_of, obs_shapes_of
 from launch.recipes import Learning
 from launch.tasks import find_task, info_of, make_env, normalized_score, offset_of, spaces_of, task_names, trial_starts
@@ -31,6 +32,20 @@ def test_a_task_says_what_a_run_needs(name):
     starts = trial_starts(task, 3)
     assert [s.seed for s in starts] == [s.seed for s in trial_starts(task, 5)[:3]]
     assert len({s.seed for s in starts}) == 3
+
+
+@pytest.mark.parametrize("name", ["peg_insertion", "narrow_passage"])
+def test_drawn_trials_are_a_seeds_own_and_none_of_its_episodes(name):
+    task = find_task(name)
+    few, more, other = (trial_starts(task, n, "drawn", seed) for n, seed in ((2, 5), (9, 5), (9, 6)))
+    assert [s.seed for s in few] == [s.seed for s in more[:2]]
+    learned = {episode_seed(5, i, actor) for i in range(50) for actor in range(3)}
+    fixed = {s.seed for s in trial_starts(task, 50)}
+    assert len({s.seed for s in (*more, *other)} - learned - fixed) == 18
+    if isinstance(task, Task):
+        off = np.abs([s.options["offset"] - np.asarray(task.reset) for s in more])
+        assert (off <= np.asarray(task.reset_range) + 1e-12).all()
+        assert len(np.unique(off[:, 0])) == 9
 
 
 @pytest.mark.parametrize("name", SPOKEN)

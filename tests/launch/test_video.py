@@ -17,9 +17,12 @@ from launch.attendant import program
 from launch.build import networks_of
 from launch.evaluate import Evaluator
 from launch.recipes import Learning
-from launch.video import CAPTION_PX, HOLD_S, Recorder, captioned, record_trial
+from launch.video import CAPTION_PX, HOLD_S, VIEW_PX, Recorder, captioned, record_trial, see
+from robot_env.env import RobotEnv
 from robot_env.make import make_env
+from robot_env.operator import ScriptedOperator
 from robot_env.tasks import find_task
+from tests.robot_env.scripted_arm import TOY, ScriptedArm
 
 TASK = replace(find_task("peg_insertion"), max_steps=6)
 LEARNING = Learning(networks=Networks((8,), (8,), 2, 1))
@@ -121,3 +124,25 @@ def test_a_long_caption_stays_inside_and_odd_letters_pass():
     assert (out[:40] == PICTURE).all()
     wide = captioned(np.zeros((40, 400, 3), np.uint8), "W" * 120, 2.0)
     assert (wide[44:, -10:] == wide[-1, -1]).all(), "the caption runs out of the picture"
+
+
+def test_a_trial_that_a_human_discards_leaves_no_film(evaluator, tmp_path):
+    evaluator.env._operator = ScriptedOperator([None, "discard"])
+    nets = networks_of(TASK, LEARNING)
+    assert record_trial(evaluator, untrained(nets), "mode", 0, tmp_path / "a.mp4", "a") is None
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_an_arm_without_a_scene_camera_is_seen_by_its_own_and_one_that_fails_is_black():
+    task = replace(TOY, cameras=("wrist_1", "wrist_2"))
+    env = RobotEnv(task, ScriptedArm(task))
+    env.reset(seed=0)
+    assert see(env).shape == (VIEW_PX, 2 * VIEW_PX, 3)
+    assert see(env)[:, VIEW_PX:].std() > 20
+
+    def fail():
+        raise OSError("unplugged")
+
+    env.arm.cameras["wrist_2"].read = fail
+    assert see(env)[:, :VIEW_PX].std() > 20
+    assert see(env)[:, VIEW_PX:].max() == 0
