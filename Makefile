@@ -52,6 +52,7 @@ bench: setup
 	$(BIN)/segue bench realtime --repeats 1
 	$(BIN)/segue bench memory --repeats 1
 	$(BIN)/segue bench outage --repeats 1
+	$(BIN)/segue bench watchdog
 
 clean:
 	rm -rf .venv build *.egg-info .pytest_cache .ruff_cache .hypothesis

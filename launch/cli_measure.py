@@ -10,7 +10,16 @@ from rich.markdown import Markdown
 
 from agent.methods import method_names
 from launch import bench as benches
-from launch import bench_image, bench_memory, bench_methods, bench_outage, bench_realtime, bench_sim, bench_wire
+from launch import (
+    bench_image,
+    bench_memory,
+    bench_methods,
+    bench_outage,
+    bench_realtime,
+    bench_sim,
+    bench_watchdog,
+    bench_wire,
+)
 from launch import twins as fidelity
 from launch.compare import compare_stage
 from launch.connectivity import GRID, POINTS, TRIALS
@@ -91,8 +100,11 @@ def twins(
         sys.exit(EXIT_FAILED)
 
 
+Measure = Literal["update", "sim", "wire", "memory", "outage", "image", "realtime", "watchdog"]
+
+
 def bench(
-    what: Annotated[Literal["update", "sim", "wire", "memory", "outage", "image", "realtime"], tyro.conf.Positional],
+    what: Annotated[Measure, tyro.conf.Positional],
     repeats: int = 5,
     method: tuple[str, ...] = (),
     seeds: tuple[int, ...] = (1,),
@@ -106,7 +118,8 @@ def bench(
             per second from actor to learner, and how late parameters come. `memory`: what both hold while 200,000 transitions
             come. `outage`: whether an actor holds its rate while the learner is away for a minute. `image`: what pictures cost,
             kept as features or through the trunk, and a frame's way to an action. `realtime`: whether an actor with two cameras
-            holds its rate beside a learner, each on a core of its own.
+            holds its rate beside a learner, each on a core of its own. `watchdog`: how late an arm is held and stopped once a
+            client falls silent.
         repeats: Measurements of each figure; the median is shown.
         method: Of `update`: names of methods, each measured alone instead of WSRL's two; `all` for every one.
         seeds: Of `update --method`: how many seeds in one program, such as 1 4 16.
@@ -122,5 +135,6 @@ def bench(
         return
     measures = {"update": benches.update, "sim": bench_sim.sim, "wire": bench_wire.wire}
     measures |= {"memory": bench_memory.memory, "outage": bench_outage.outage, "image": bench_image.image}
+    measures |= {"watchdog": bench_watchdog.watchdog}
     measures |= {"realtime": partial(bench_realtime.realtime, steps=steps)}
     show(json, measures[what](repeats))

@@ -39,6 +39,7 @@ class FrankaArm:
         clock: of the watchdog, s.
 
     Attributes:
+        watchdog: the one of this computer.
         driver: makes the client library's side, of the address and whether a real-time kernel is wanted.
     """
 
@@ -58,8 +59,8 @@ class FrankaArm:
         driver = type(self).driver(host, not simulated)
         self.task, self._driver, self._load = task, driver, load
         self._reflex = reflex or task.wrench_limit["precise"]
-        self._watchdog = Watchdog(self._hold, self._end, clock=clock)
-        self._news = threading.Condition(self._watchdog.lock)
+        self.watchdog = Watchdog(self._hold, self._end, clock=clock)
+        self._news = threading.Condition(self.watchdog.lock)
         self._gripper = FrankaGripper(driver.connect_gripper, driver.read_gripper) if task.gripper else None
         self._thread: threading.Thread | None = None
         self._closed = threading.Event()
@@ -95,7 +96,7 @@ class FrankaArm:
         if not self._open:
             self._driver.open()
             self._open = True
-        self._watchdog.clear()
+        self.watchdog.clear()
         self._refusal = RuntimeError("the arm has not been reset since it was connected; call reset first")
         if self._driver.read().error:
             self._driver.recover()
@@ -144,7 +145,7 @@ class FrankaArm:
             TimeoutError: it did not come to rest at the end.
         """
         with self._news:
-            self._watchdog.require_alive()
+            self.watchdog.require_alive()
             self._halt(RuntimeError("the last reset failed; call reset again"))
             reading = self._driver.read()
             self._driver.start(GAINS["precise"])
@@ -160,10 +161,10 @@ class FrankaArm:
             self._change_mode("compliant")
         self._settle(goal)
         self._tare = self._mean_wrench()
-        self._watchdog.rest()  # it stands at its start; the first reference may take as long as it likes
+        self.watchdog.rest()  # it stands at its start; the first reference may take as long as it likes
 
     def rest(self) -> None:
-        self._watchdog.rest()
+        self.watchdog.rest()
 
     def stop(self, reason: str) -> str | None:
         """End the motion: the robot holds itself. From any thread; a library that is stuck is waited for two seconds only."""
@@ -213,7 +214,7 @@ class FrankaArm:
             self._newest, self._heard_s = reading, now_s
         elif now_s - self._heard_s > SILENT_S:
             raise ConnectionError(f"the robot has sent no state for {SILENT_S:g} s; look at its network and its brakes")
-        self._watchdog.check()
+        self.watchdog.check()
         if self._goal is not None:
             self._driver.refer(self._goal, reading)
 
@@ -234,7 +235,7 @@ class FrankaArm:
     def _halt(self, refusal: Exception) -> None:
         """End the motion; until the next reset every command raises the reason. Called under the lock."""
         self._refusal, self._goal = refusal, None
-        self._watchdog.rest()
+        self.watchdog.rest()
         if self._open:
             self._driver.halt()
 
@@ -287,7 +288,7 @@ class FrankaArm:
 
     def _head_for(self, goal: np.ndarray) -> None:
         self._goal = goal
-        self._watchdog.feed()
+        self.watchdog.feed()
 
     def _require_running(self) -> None:
         if self._refusal is not None:

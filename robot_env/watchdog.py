@@ -32,6 +32,7 @@ class Watchdog:
         lock: held while `hold` or `stop` is called. An arm takes it around every call of its driver, so that two threads
             never meet there; it may be taken again by the thread that holds it.
         held: whether the arm is being held.
+        fed_s: when the last command went out, by the clock; None while none is due.
         reason: why the arm was stopped; None while it was not.
     """
 
@@ -52,20 +53,20 @@ class Watchdog:
         self.held = False
         self.reason: str | None = None
         self._hold, self._stop, self._clock = hold, stop, clock
-        self._hold_after_s, self._stop_after_s = hold_after_s, stop_after_s
-        self._fed_s: float | None = None
+        self.hold_after_s, self.stop_after_s = hold_after_s, stop_after_s
+        self.fed_s: float | None = None
         self._closed = threading.Event()
         self._thread: threading.Thread | None = None
 
     def feed(self) -> None:
         """A command goes out, and the next one is due."""
         with self.lock:
-            self._fed_s, self.held = self._clock(), False
+            self.fed_s, self.held = self._clock(), False
 
     def rest(self) -> None:
         """No command is due: the arm waits for a person, or for the next episode."""
         with self.lock:
-            self._fed_s, self.held = None, False
+            self.fed_s, self.held = None, False
 
     def clear(self) -> None:
         """An operator has looked at the arm: forgets the reason."""
@@ -81,12 +82,12 @@ class Watchdog:
     def check(self) -> None:
         """Does what is due by now. The watchdog's thread calls it; where there is none, whoever holds the clock."""
         with self.lock:
-            if self._fed_s is None:
+            if self.fed_s is None:
                 return
-            silent_s = self._clock() - self._fed_s
-            if silent_s >= self._stop_after_s:
+            silent_s = self._clock() - self.fed_s
+            if silent_s >= self.stop_after_s:
                 self._end(f"no command came for {silent_s:.2f} s; the arm was held and then stopped")
-            elif silent_s >= self._hold_after_s and not self.held:
+            elif silent_s >= self.hold_after_s and not self.held:
                 try:
                     self._hold()
                     self.held = True
@@ -108,7 +109,7 @@ class Watchdog:
             self._thread = None
 
     def _end(self, reason: str) -> None:
-        self.reason, self._fed_s, self.held = reason, None, False
+        self.reason, self.fed_s, self.held = reason, None, False
         self._stop(reason)
 
     def _work(self) -> None:

@@ -1,13 +1,21 @@
 """The benches count what they say; speed itself is never asserted."""
 
 import os
+from contextlib import closing
 
 import numpy as np
 import pytest
 
 from agent.heads import Networks
-from launch import bench, bench_image, bench_memory, bench_methods, bench_realtime, bench_sim
+from launch import bench, bench_image, bench_memory, bench_methods, bench_realtime, bench_sim, bench_watchdog
+from launch.robots.serl_robot import SerlRobot
+from launch.robots.serving import served
+from robot_env.env import RobotEnv
+from robot_env.serl import SerlArm
+from robot_env.tasks import find_task
 from sim.d4rl_tasks import d4rl_tasks
+
+PEG = find_task("peg_insertion")
 
 
 def test_flops_of_a_step_by_hand():
@@ -103,3 +111,14 @@ def test_the_benchs_policy_acts_on_both_frames():
     assert (np.abs(action) <= 1).all()
     for name in ("wrist_1", "wrist_2"):
         assert not np.array_equal(policy({**obs, name: 255 - obs[name]}), action)
+
+
+def test_a_silence_is_timed_on_a_real_arm_and_on_its_robot_and_both_go_on():
+    robot = SerlRobot(PEG, paced=True, hold_after_s=0.5, stop_after_s=1.5)
+    with served(robot) as url, closing(SerlArm(PEG, url, timeout_s=60.0, hold_after_s=0.5, stop_after_s=1.5)) as arm:
+        env = RobotEnv(PEG, arm)
+        late = [bench_watchdog.silence(env), bench_watchdog.silence(env)]
+        assert all(each[deed] >= 0.0 for each in late for deed in ("held", "stopped"))
+        arm.watchdog.stop_after_s = 60.0
+        assert bench_watchdog.robot_alone(env, arm, 1.5) > -1.5
+        assert [bool(fault.acknowledged_by) for fault in env.faults] == [True] * 3
