@@ -19,7 +19,9 @@ from launch.camera_check import check_cameras
 from launch.hand_check import AXES, check_hand
 from launch.rig import Rig, own_terminal
 from launch.robot_check import check_arm
+from launch.robots.fci_version import CLIENTS, spoken_version
 from robot_env.arm import Arm
+from robot_env.franka import HOST
 from robot_env.human import parse_device
 from robot_env.make import ArmName, make_arm, parse_arm
 from robot_env.tasks import Task
@@ -60,6 +62,8 @@ def examine(task: Task, arm: str, rig: Rig) -> Iterator[Finding]:
     yield rendering(task)
     yield room(Path.cwd())
     yield real_time(written)
+    if written.name in CLIENTS:
+        yield from guarded("firmware", "cable, address, and Desk's FCI switch", lambda: firmware(written))
     yield from guarded("arm", "cable, address, and whether another program holds it", lambda: arm_of(task, arm))
     if rig.camera:
         yield from guarded("cameras", "their cables and names", lambda: cameras(rig.cameras))
@@ -168,6 +172,18 @@ def real_time(arm: ArmName, kernel: Path = Path("/sys/kernel/realtime"), limit: 
         else "install one, for franky and panda"
     )
     return Finding("real time", "wrong" if needed and arm.name == "franky" else "note", found, do)
+
+
+def firmware(arm: ArmName) -> Iterator[Finding]:
+    """Whether the robot speaks what the arm's client library does."""
+    ours, its = CLIENTS[arm.name], spoken_version(arm.address or HOST, CLIENTS[arm.name])
+    found = f"the robot speaks version {its} of its control interface, the client library of {arm.name} version {ours}"
+    if its == ours:
+        yield Finding("firmware", "well", found)
+        return
+    other = next((name for name, version in CLIENTS.items() if version == its), None)
+    do = "install the robot's system that speaks it" if other is None else f"this is an arm for --arm {other}"
+    yield Finding("firmware", "wrong", found, do)
 
 
 def arm_of(task: Task, arm: str) -> Iterator[Finding]:

@@ -14,6 +14,7 @@ from robot_env.franka_route import Arrival, Route, vector_of
 from robot_env.tasks import Task
 from robot_env.watchdog import Watchdog
 
+HOST = "172.16.0.2"  # of a robot that nobody has given another address
 STREAM_S = 0.002  # between two looks at the robot, wall clock: the law at 1 kHz is the library's
 SEND_SHARE = 0.9  # of a control period; reading, the policy and the environment's pace need the rest
 SILENT_S = 1.0  # without a newer state the robot is gone; its clients give up then as well
@@ -48,7 +49,7 @@ class FrankaArm:
     def __init__(
         self,
         task: Task,
-        host: str = "172.16.0.2",
+        host: str = HOST,
         simulated: bool = False,
         load: Load | None = None,
         reflex: tuple[float, float] | None = None,

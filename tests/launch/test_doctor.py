@@ -2,6 +2,9 @@
 
 import json
 import resource
+import socket
+import threading
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 
@@ -10,8 +13,11 @@ from packaging.requirements import Requirement
 
 from launch import doctor
 from launch.doctor import Finding, guarded, misfit, rate_hz, real_time, room
+from launch.robots.fci import FciTwin
 from robot_env.make import parse_arm
+from robot_env.tasks import find_task
 from tests.robot_env.scripted_arm import TOY, ScriptedArm
+from tests.robot_env.served_twin import ServedTwin
 
 
 @pytest.fixture
@@ -94,3 +100,34 @@ def test_what_was_found_before_a_connection_is_lost_is_told_too():
 def test_readings_are_counted_over_a_second():
     ticks = iter([0.0, 0.25, 0.5, 0.75, 1.0])
     assert rate_hz(ScriptedArm(replace(TOY)), lambda: next(ticks)) == pytest.approx(3.0)
+
+
+@pytest.mark.parametrize(("arm", "version"), [("panda", 5), ("franky", 10)])
+def test_a_robot_of_another_interface_version_is_told_and_one_of_ours_is_well_and_stays_free(arm, version):
+    other = {"panda": "franky", "franky": "panda"}[arm]
+    with closing(ServedTwin(find_task("peg_insertion"), FciTwin(version))) as served:
+        (found,) = doctor.firmware(parse_arm(f"{arm}:{served.host},simulated"))
+        assert found.state == "well"
+        (found,) = doctor.firmware(parse_arm(f"{other}:{served.host},simulated"))
+        assert (found.state, found.do) == ("wrong", f"this is an arm for --arm {arm}")
+        assert f"speaks version {version}" in found.found
+        assert doctor.spoken_version(served.host, version) == version
+
+
+@pytest.mark.parametrize("says", [b"", b"GARBAGE" * 9, b"\0" * 15], ids=["nothing", "text", "zeros"])
+def test_what_is_no_franka_is_one_sentence(says):
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+
+        def answer() -> None:
+            client = listener.accept()[0]
+            client.recv(64)
+            client.sendall(says)
+            client.close()
+
+        thread = threading.Thread(target=answer)
+        thread.start()
+        with pytest.raises(ConnectionError, match=r"robot at 127\.0\.0\.1:"):
+            doctor.spoken_version("127.0.0.1", 5, listener.getsockname()[1])
+        thread.join()
+    with pytest.raises(ConnectionError, match="refused"):
+        doctor.spoken_version("127.0.0.1", 5, 1)
