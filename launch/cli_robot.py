@@ -176,7 +176,7 @@ def teach_box(
     try:
         with closing(make_arm(found, arm)) as opened:
             opened.connect()
-            console.print(f"guide the arm. {HELP}", markup=False, highlight=False)
+            console.print(f"guide the arm. {HELP}", markup=False, highlight=False, soft_wrap=True)
             with Live(console=console, transient=True) as live:
                 teach(readings(opened), keys.presses, lesson, lambda state: live.update(picture(lesson, state)))
     finally:

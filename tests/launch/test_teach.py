@@ -1,6 +1,13 @@
 """`segue robot teach-box`: a hand shows a target and a box, and the task that is written holds all that was shown."""
 
+import json
+import os
+import pty
+import signal
 import tempfile
+import threading
+import time
+from contextlib import closing
 from math import pi
 from pathlib import Path
 
@@ -9,21 +16,29 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from launch.robots.fci import FciTwin
+from launch.robots.serl_robot import SerlRobot
+from launch.robots.serving import served
 from launch.task_file import check_margin, taught_task, write_task
-from launch.teach import Lesson, picture, teach
+from launch.teach import Lesson, picture, readings, teach
 from robot_env.arm import ArmCommand, ArmState
 from robot_env.joints import HOME_RAD
+from robot_env.keyboard import HOLD_S
+from robot_env.make import make_arm
 from robot_env.pose import angle_between, euler_from_quat, pose_from_offset, pose_from_vector
 from robot_env.preflight import preflight
 from robot_env.safety import SafetyLayer
+from robot_env.serl_http import SerlServer
 from robot_env.starts import evaluation_starts
 from robot_env.tasks import find_task
 from sim.twin_arm import TwinArm
 from tests.launch.test_cli import refused
+from tests.launch.waiting import eventually
+from tests.robot_env.guided_twin import GuidedTwin
 
 PEG = find_task("peg_insertion")
 MARGIN = (0.002, 0.01)
-ROOT = Path(__file__).resolve().parents[2]
+BUSY_S = 60.0  # a time-out that a machine under full load keeps
 TARGET = pose_from_vector(PEG.target).tolist()
 
 
@@ -199,3 +214,159 @@ def test_what_makes_no_sense_is_refused_before_the_arm_is_asked(segue, tmp_path)
     assert "is no terminal that can be read" in said
     assert (tmp_path / "there.py").read_text() == "precious"
     assert [each.name for each in tmp_path.iterdir()] == ["there.py"]
+
+
+class WatchedRobot(SerlRobot):
+    """Counts what it is asked."""
+
+    def __init__(self) -> None:
+        super().__init__(PEG)
+        self.reads, self.moves, self.others = 0, 0, []
+
+    def state(self):
+        self.reads += 1
+        return super().state()
+
+    def move(self, pose):
+        self.moves += 1
+        super().move(pose)
+
+    def stop_impedance(self):
+        self.others.append("stopimp")
+        super().stop_impedance()
+
+    def rest(self):
+        self.others.append("rest")
+        super().rest()
+
+
+@pytest.fixture
+def robot(monkeypatch):
+    """A served twin; its clients' time-out is one that a machine under full load keeps."""
+    build = SerlServer.__init__
+    monkeypatch.setattr(SerlServer, "__init__", lambda self, url, timeout_s: build(self, url, BUSY_S))
+    robot = WatchedRobot()
+    with served(robot) as url:
+        robot.url = url
+        yield robot
+
+
+@pytest.fixture
+def terminal():
+    ours, theirs = pty.openpty()
+    yield ours, os.ttyname(theirs)
+    os.close(theirs)
+    os.close(ours)
+
+
+class Guide(threading.Thread):
+    """Another program that leads the served twin, and a human's fingers: targets and keys, one after the other."""
+
+    def __init__(self, robot, keyboard: int, plan) -> None:
+        super().__init__(daemon=True)
+        self._robot, self._keyboard, self._plan, self.sent, self.reached = robot, keyboard, plan, 0, []
+
+    def run(self) -> None:
+        with closing(SerlServer(self._robot.url, BUSY_S)) as server:
+            for what in self._plan:
+                self._looked()
+                if isinstance(what, bytes):
+                    time.sleep(2 * HOLD_S)  # or the terminal would seem to repeat the key
+                    os.write(self._keyboard, what)
+                else:
+                    self._lead(server, np.array(what))
+
+    def _lead(self, server, goal) -> None:
+        """References that go there a centimetre at a time."""
+        for _ in range(100):
+            pose = np.array(self._robot.twin.pose)
+            step = goal - pose[:3]
+            if np.linalg.norm(step) < 0.006:
+                break
+            pose[:3] += step * min(1.0, 0.01 / np.linalg.norm(step))
+            server.post("pose", {"arr": pose.tolist()})
+            self.sent += 1
+        self.reached.append(self._robot.twin.pose[:3])
+
+    def _looked(self) -> None:
+        """Two more readings have been taken."""
+        seen = self._robot.reads
+        assert eventually(lambda: self._robot.reads >= seen + 2, BUSY_S)
+
+
+def test_a_hand_teaches_in_a_terminal_while_another_program_moves_the_twin(robot, segue, terminal, tmp_path):
+    keyboard, path = terminal
+    plan = [(0.5, 0.0, 0.3), b"t", (0.46, -0.05, 0.4), (0.54, 0.04, 0.36), (0.5, 0.0, 0.4), b"n"]
+    guide = Guide(robot, keyboard, [*plan, (0.52, 0.03, 0.38), (0.47, -0.02, 0.31), b"q"])
+    guide.start()
+    flags = ["--like", "peg_insertion", "--terminal", path, "--json"]
+    code, out, said = segue(
+        "robot", "teach-box", "--arm", f"serl:{robot.url},simulated", "--out", tmp_path / "mine.py", *flags
+    )
+    guide.join(BUSY_S)
+    assert code == 0, said
+    assert "n: the box begins anew; q: write the task" in said
+    assert robot.moves == guide.sent  # nobody else moved it,
+    assert robot.others == []  # or changed how it is held
+    task, told = find_task(str(tmp_path / "mine.py")), json.loads(out)
+    assert (tuple(told["low"]), told["poses"] > 4) == (task.low, True)
+    target, *_, right, left = np.array(guide.reached)
+    np.testing.assert_allclose(task.target[:3], target, atol=1e-4)
+    safety = SafetyLayer(task)
+    quat = pose_from_vector(task.target)[3:]
+    for corner in (target, right, left):
+        offset = safety.offset([*corner, *quat])
+        assert all(np.array(task.low[:3]) <= offset[:3])
+        assert all(np.array(task.high[:3]) >= offset[:3])
+    assert task.high[0] < 0.04  # what was shown before the box began anew is forgotten
+    code, out, _ = segue(
+        "robot", "home", "--arm", f"serl:{robot.url},simulated", "--task", tmp_path / "mine.py", "--json"
+    )
+    assert code == 0
+    assert json.loads(out)["off m"] < 0.01
+
+
+def test_without_a_target_nothing_is_written(robot, segue, terminal, tmp_path):
+    guide = Guide(robot, terminal[0], [(0.45, 0.0, 0.4), b"q"])
+    guide.start()
+    arm = ("--arm", f"serl:{robot.url},simulated")
+    code, out, said = segue("robot", "teach-box", *arm, "--out", tmp_path / "mine.py", "--terminal", terminal[1])
+    guide.join(BUSY_S)
+    assert (code, out) == (2, "")
+    assert "segue: nothing is taught: no target was shown; guide the tool to where the task is done" in said
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_an_arm_that_was_stopped_is_told(robot, segue, terminal, tmp_path):
+    robot._stop("nobody has said anything for a while")
+    arm = ("--arm", f"serl:{robot.url},simulated")
+    code, _, said = segue("robot", "teach-box", *arm, "--out", tmp_path / "mine.py", "--terminal", terminal[1])
+    assert code == 1
+    assert "nobody has said anything for a while; look at it" in said
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(("name", "version"), [("panda", 5), ("franky", 10)])
+def test_a_franka_is_read_while_a_hand_guides_it(name, version):
+    with (
+        closing(GuidedTwin(PEG, FciTwin(version))) as twin,
+        closing(make_arm(PEG, f"{name}:{twin.host},simulated")) as arm,
+    ):
+        arm.connect()
+        lesson, states = Lesson(PEG, MARGIN), readings(arm)
+        teach([next(states)], lambda: ["t"], lesson)
+        os.kill(twin.process.pid, signal.SIGUSR1)  # the guiding buttons
+        end_s = time.monotonic() + BUSY_S
+
+        def presses():
+            done = max(np.subtract(lesson.high, lesson.low)) > 0.15
+            return ["q"] if done or time.monotonic() > end_s else []
+
+        teach(states, presses, lesson)
+        assert "uiding" in arm._driver.read().error
+        preflight(taught_task(lesson, PEG, "mine", MARGIN))
+        arm.stop("nothing moves it")
+        with pytest.raises(
+            ConnectionError, match=f"the robot at {twin.host}"
+        ):  # in one sentence, while the buttons are held
+            arm.connect()
