@@ -25,7 +25,7 @@ ROUNDING = 0.002  # m and rad: more than the box is rounded outward by, so that 
 
 
 class Lesson:
-    """What has been shown so far: a target, and every pose that the tool visited.
+    """What has been shown so far: a target, and every pose that the tool visited since the first one.
 
     Poses are kept in the base frame, for another target changes all offsets. One that is near a limit of preflight, where
     Euler angles wrap, does not count.
@@ -48,7 +48,7 @@ class Lesson:
         self._largest = [limit - margin[i > 2] - ROUNDING for i, limit in enumerate(LIMITS)]
         self.target: tuple[float, ...] | None = None
         self.now: list[float] | None = None
-        self.note, self.done = "", "no target yet"
+        self.note, self.done = "", "no target yet: the box begins there"
         self.poses: list[list[float]] = []
         self.low, self.high = [0.0] * 6, [0.0] * 6
 
@@ -93,14 +93,15 @@ class Lesson:
         return None if self.now is None or self.target is None else self._safety.offset(self.now)
 
     def _take(self, pose: list[float]) -> str:
-        """Counts a pose, or says why not."""
-        if self.target is not None:
-            offset = self._safety.offset(pose)
-            for axis, value, largest in zip(AXES, offset, self._largest, strict=True):
-                if abs(value) > largest:
-                    return f"{axis} {value:.3f} is more than {largest:.3f} from the target"
-            self.low = list(map(min, self.low, offset))
-            self.high = list(map(max, self.high, offset))
+        """Counts a pose, or says why not; without a target none counts yet."""
+        if self.target is None:
+            return ""
+        offset = self._safety.offset(pose)
+        for axis, value, largest in zip(AXES, offset, self._largest, strict=True):
+            if abs(value) > largest:
+                return f"{axis} {value:.3f} is more than {largest:.3f} from the target"
+        self.low = list(map(min, self.low, offset))
+        self.high = list(map(max, self.high, offset))
         self.poses.append(pose)
         return ""
 

@@ -13,9 +13,10 @@ from launch.recipes import CompareRecipe, FinetuneRecipe
 from launch.tasks import find_task
 from tests.launch.test_cli import TINY_FLAGS, refused
 
-SMALL = ("--offline.updates", "20", "--offline.batch-size", "16", *TINY_FLAGS)
-SHORT = ("--online.env-steps", "60", "--online.bridge-settings", "steps", "20", "--online.batch-size", "16")
-SHORT += ("--evaluation.trials", "1", "--evaluation.every-env-steps", "60", *TINY_FLAGS)
+ROOT = Path(__file__).resolve().parents[2]
+CLONED = ("--offline.method", "bc", "--offline.updates", "20", "--offline.batch-size", "16", *TINY_FLAGS)
+SHORT = ("--online.bridge", "scratch", "--online.bridge-settings", "steps", "20", "--online.env-steps", "30")
+SHORT += ("--online.utd", "1", "--online.batch-size", "16", "--evaluation.trials", "1", *TINY_FLAGS)
 
 
 @pytest.fixture
@@ -30,23 +31,25 @@ def mine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return path
 
 
-def test_a_run_from_its_data_to_its_evaluation(segue, pretrained, mine, tmp_path, monkeypatch):
+def test_a_run_from_its_data_to_its_evaluation(segue, mine, tmp_path, monkeypatch):
     def done(*arguments) -> str:
         code, out, said = segue(*arguments, "--json")
         assert code == 0, said
         return out
 
-    done("collect", "--task", "mine.py", "--collect.transitions", "200", "--out", "data")
-    done("pretrain", "--task", "mine.py", "--data", "data", "--out", "pre", *SMALL)
-    tune = ("finetune", "--checkpoint", tmp_path / "pre", "--out", tmp_path / "run", *SHORT)
-    done(*tune, "--task", "mine.py")  # its actor is another process
-    refused(segue("finetune", "--task", "mine.py", "--checkpoint", pretrained, "--out", "x", *SHORT), "'mine'")
+    done("collect", "--task", "mine.py", "--collect.transitions", "100", "--out", "data")
+    done("pretrain", "--task", "mine.py", "--data", "data", "--out", "pre", *CLONED)
+    tune = ("finetune", "--data", tmp_path / "data", "--out", tmp_path / "run", *SHORT)
+    monkeypatch.chdir(ROOT)
+    done(*tune, "--task", mine)  # its actor is another process
+    other = ("finetune", "--checkpoint", tmp_path / "pre", "--out", tmp_path / "x", *TINY_FLAGS)
+    refused(segue(*other), "mine.py", "not 'peg_insertion'")
     (tmp_path / "elsewhere").mkdir()
     monkeypatch.chdir(tmp_path / "elsewhere")
-    told = json.loads(done("evaluate", tmp_path / "run", "--trials", "1"))
-    assert told["task"] == str(mine)
+    for folder in ("pre", "run"):
+        told = json.loads(done("evaluate", tmp_path / folder, "--trials", "1"))
+        assert told["task"] == str(mine)
     done(*tune, "--task", "../mine.py", "--resume")
-    done("deploy", tmp_path / "run", "--episodes", "1")
     assert json.loads((tmp_path / "run" / "recipe.json").read_text())["task"] == str(mine)
     assert about_checkpoint(tmp_path / "run")["task"] == str(mine)
     for data in ("data", "run"):
