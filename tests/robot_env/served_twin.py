@@ -34,7 +34,9 @@ class ServedTwin:
         while True:
             host = wanted or f"127.{random.SystemRandom().randint(1, 254)}.{random.SystemRandom().randint(1, 254)}.7"
             ready, theirs = context.Pipe(duplex=False)
-            self.process = context.Process(target=self.serve, args=(task, replace(twin, host=host), theirs), daemon=True)
+            self.process = context.Process(
+                target=self.serve, args=(task, replace(twin, host=host), theirs), daemon=True
+            )
             self.process.start()
             assert ready.poll(START_S), "the server has not started"
             address = ready.recv()
