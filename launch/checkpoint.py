@@ -9,6 +9,8 @@ import jax
 import jax.numpy as jnp
 import orbax.checkpoint as ocp
 
+from robot_env.tasks import name_of
+
 FORMAT = 3
 NEEDED = ("task", "learning", "method", "version", "finished")  # what a checkpoint must say of itself
 KEPT = 2  # an interrupted write leaves the one before
@@ -117,7 +119,7 @@ def about_checkpoint(folder: Path) -> dict[str, Any]:
 
 def check_fits(meta: Mapping[str, Any], folder: Path, task: str, networks: Mapping[str, Any]) -> None:
     """Raises `ValueError` where a checkpoint is of another task or other networks, or its run was interrupted."""
-    if meta["task"] != task:
+    if name_of(meta["task"]) != task:
         raise ValueError(
             f"checkpoint {folder}: it is of task {meta['task']!r}, not {task!r}; give one trained on {task!r}"
         )

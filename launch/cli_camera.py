@@ -2,18 +2,17 @@
 
 import sys
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import tyro
 from rich.live import Live
-from rich.table import Table
 
 from launch.camera_check import check_cameras
 from launch.hand_check import check_hand
 from launch.options import EXIT_FAILED, Json
 from launch.rig import own_terminal
 from launch.runs import console
-from launch.show import show
+from launch.show import columns, show
 from robot_env.camera_sources import parse_cameras
 from robot_env.human import parse_device
 
@@ -42,7 +41,7 @@ def check_(
     if not sources:
         raise ValueError("--camera: names no camera; give such as wrist_1=opencv:0")
     with Live(console=console, transient=True) as live:
-        rows = check_cameras(sources, seconds, pictures, lambda rows: live.update(_table(rows)))
+        rows = check_cameras(sources, seconds, pictures, lambda rows: live.update(columns(rows)))
     found = [{"camera": name, **row} for name, row in rows.items()]
     show(json, {"cameras": found})
     if any(row["state"] != "well" for row in rows.values()):
@@ -72,12 +71,5 @@ def check_hand_(
         def say(text: str) -> None:
             console.print(text, markup=False, highlight=False)
 
-        told = check_hand(choice, terminal, seconds, lambda row: live.update(_table({device: row})), say)
+        told = check_hand(choice, terminal, seconds, lambda row: live.update(columns({device: row})), say)
     show(json, told)
-
-
-def _table(rows: dict[str, dict[str, Any]]) -> Table:
-    table = Table("", *next(iter(rows.values())))
-    for name, row in rows.items():
-        table.add_row(name, *(str(value) for value in row.values()))
-    return table

@@ -3,22 +3,29 @@
 import sys
 import threading
 from contextlib import closing
+from pathlib import Path
 from typing import Annotated, Literal
 
 import tyro
+from rich.live import Live
 
 from launch.options import EXIT_FAILED, Json
+from launch.rig import own_terminal
 from launch.robot_check import check_arm, home_arm
 from launch.robots.fci import FciTwin, serve_fci
 from launch.robots.fci_server import PORT
 from launch.runs import console
 from launch.show import show
+from launch.task_file import FIELDS, check_margin, check_out, taught_task, write_task
 from launch.tasks import find_task
-from robot_env.make import make_arm
+from launch.teach import HELP, Lesson, picture, readings, teach
+from robot_env.hand_thread import ThreadedDevice
+from robot_env.keyboard import Keyboard
+from robot_env.make import make_arm, parse_arm
 from robot_env.tasks import Task
 from robot_env.watchdog import HOLD_AFTER_S, STOP_AFTER_S
 
-SUMMARY = "Look at an arm, bring it home, stop it; or serve a twin as a robot."
+SUMMARY = "Look at an arm, teach it a box, bring it home, stop it; or serve a twin as a robot."
 ArmOption = Annotated[
     str,
     tyro.conf.arg(help="`twin`, or NAME:ADDRESS such as serl:http://127.0.0.1:5000.", metavar="ARM"),
@@ -136,6 +143,49 @@ def stop(arm: ArmOption = "twin", task: str = "peg_insertion", json: Json = Fals
     if doubt is not None:
         console.print(f"segue robot stop: {doubt}; press the robot's own stop", markup=False, soft_wrap=True)
         sys.exit(EXIT_FAILED)
+
+
+@robot.command(name="teach-box")
+def teach_box(
+    arm: ArmOption,
+    out: Annotated[Path, tyro.conf.arg(metavar="FILE.py")],
+    like: str = "peg_insertion_franka",
+    margin_m: float = 0.002,
+    margin_rad: float = 0.01,
+    terminal: Annotated[str | None, tyro.conf.arg(metavar="PATH")] = None,
+    json: Json = False,
+) -> None:
+    """Find a task's target and box by guiding the arm by hand, and write the task's file. Nothing moves by itself.
+
+    Start it, then hold the guiding buttons, or with SERL's server let impedance control off. Every pose that is read belongs to
+    the box, but for those near a joint's limit. t or Enter: here is the target; n: the box begins anew; q: write the file.
+
+    Args:
+        out: The file of the task; its name is the task's, and `--task FILE.py` takes it.
+        like: What the new task is like in all else: a task, or its FILE.py.
+        margin_m: How much further than shown the tool may go, m.
+        margin_rad: How much further than shown the tool may turn, rad.
+        terminal: Whose keys are read; by default the one that the command was given in.
+    """
+    name, found, margin = check_out(out), check_arm_task(like), (margin_m, margin_rad)
+    check_margin(margin)
+    if parse_arm(arm).name == "twin":
+        raise ValueError("--arm twin: nobody can guide it; see `segue robot serve`, whose twin other programs may move")
+    keys, lesson = ThreadedDevice("keyboard", Keyboard(terminal or own_terminal() or "/dev/tty")), Lesson(found, margin)
+    keys.open()
+    try:
+        with closing(make_arm(found, arm)) as opened:
+            opened.connect()
+            console.print(f"guide the arm. {HELP}", markup=False, highlight=False, soft_wrap=True)
+            with Live(console=console, transient=True) as live:
+                teach(readings(opened), keys.presses, lesson, lambda state: live.update(picture(lesson, state)))
+    finally:
+        keys.close()
+    task = taught_task(lesson, found, name, margin)
+    write_task(out, task, like, margin, len(lesson.poses))
+    show(
+        json, {"task": str(out), "poses": len(lesson.poses), **{field: list(getattr(task, field)) for field in FIELDS}}
+    )
 
 
 def check_arm_task(name: str) -> Task:

@@ -16,7 +16,7 @@ from launch.attendant import TWINS_RUNNER
 from launch.policies import load_policy, ways_of_acting
 from launch.recipes import Collect
 from launch.tasks import AnyTask, Environment, check_task, info_of, make_env
-from robot_env.tasks import Task
+from robot_env.tasks import Task, name_of
 from sim.d4rl import D4RLTask
 from sim.expert import Expert
 from sim.passage import PassageEnv
@@ -203,7 +203,7 @@ def _hand(task: AnyTask, recipe: Collect, seed: int) -> tuple[Hand, str]:
             return ExpertHand(path, recipe.noise), f"expert {path.name} in the twin, {kind}" + end
         case "policy":
             hand = PolicyHand(Path(str(recipe.source)), recipe.noise, seed)
-            if hand.meta["task"] != task.name:
+            if name_of(hand.meta["task"]) != task.name:
                 raise ValueError(
                     f"--collect.source {recipe.source}: its policy is of task {hand.meta['task']!r}, not {task.name!r}; "
                     "give one of this task"

@@ -15,7 +15,7 @@ from agent.replay.returns import episode_slices
 from launch.formats import READERS, WRITERS
 from launch.formats.source import raw
 from launch.tasks import AnyTask, find_task, info_of, spaces_of, task_names
-from robot_env.tasks import Task
+from robot_env.tasks import Task, is_task_file
 from sim.d4rl import D4RLTask
 
 UNNAMED = "unnamed"  # the task of a file that is looked at without saying what it is of
@@ -92,7 +92,7 @@ def raw_info(name: str, discount: float | None = None) -> tuple[DatasetInfo, Any
     Raises:
         ValueError: the name is unknown and there is no discount, or there is one too many, or it is not in 0..1.
     """
-    if name in task_names():
+    if is_task_file(name) or name in task_names():
         task = find_task(name)
         if discount is not None:
             raise ValueError(f"--discount {discount:g}: task {name!r} has {task.discount:g}; leave it out")

@@ -2,10 +2,11 @@
 
 import math
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Any, Literal
 
 from agent.heads import Networks
 from encoders.spatial import Vision
+from robot_env.tasks import task_reference
 
 
 @dataclass(frozen=True)
@@ -183,12 +184,18 @@ def check_seed(seed: int, seeds: int = 1) -> None:
         raise ValueError(f"--seed {seed}: give a whole number from 0 to {2**32 - seeds}")
 
 
+def _settle(recipe: Any) -> None:
+    """Checks a recipe's seeds, and names a task's file so that it is found from anywhere."""
+    check_seed(recipe.seed, getattr(recipe, "seeds", 1))
+    object.__setattr__(recipe, "task", task_reference(recipe.task))
+
+
 @dataclass(frozen=True)
 class CollectRecipe:
     """What `segue collect` does.
 
     Attributes:
-        task: name of the task.
+        task: name of the task, or FILE.py that defines it.
         seed: of everything random.
         collect: what is collected.
     """
@@ -198,7 +205,7 @@ class CollectRecipe:
     collect: Collect = field(default_factory=Collect)
 
     def __post_init__(self) -> None:
-        check_seed(self.seed)
+        _settle(self)
 
 
 @dataclass(frozen=True)
@@ -207,7 +214,7 @@ class PretrainRecipe:
 
     Attributes:
         data: the data set file.
-        task: name of the task.
+        task: name of the task, or FILE.py that defines it.
         seed: of initialisation and all draws.
         seeds: how many seeds, from `seed` on, to train as one program; each gets a folder of its own.
         learning: networks and optimisers.
@@ -222,7 +229,7 @@ class PretrainRecipe:
     seeds: int = 1
 
     def __post_init__(self) -> None:
-        check_seed(self.seed, self.seeds)
+        _settle(self)
 
 
 @dataclass(frozen=True)
@@ -232,7 +239,7 @@ class FinetuneRecipe:
     Attributes:
         checkpoint: folder of the pre-trained run; bridges that start from nothing (`rlpd`) take none.
         data: the data set file, for bridges that keep a share of it, and for observation statistics without a checkpoint.
-        task: name of the task.
+        task: name of the task, or FILE.py that defines it.
         arm: which arm: `twin`, the simulated one, or NAME:ADDRESS such as serl:http://127.0.0.1:5000, and `,simulated` after
             it where a twin is behind the address: then the program acknowledges faults, as it does for `twin`.
         reward: folder of a classifier that judges success from the cameras; by default the task's geometry does.
@@ -255,7 +262,7 @@ class FinetuneRecipe:
     seeds: int = 1
 
     def __post_init__(self) -> None:
-        check_seed(self.seed, self.seeds)
+        _settle(self)
         if self.seeds > 1 and self.online.human_share:
             raise ValueError("--online.human-share: no human acts in the twins of several seeds; leave it out")
 
@@ -266,7 +273,7 @@ class RehearseRecipe:
 
     Attributes:
         preset: which preset the numbers are from.
-        task: name of the task.
+        task: name of the task, or FILE.py that defines it.
         seed: of everything.
         learning: networks and optimisers.
         collect: the data.
@@ -289,7 +296,7 @@ class RehearseRecipe:
     evaluation: Evaluation = field(default_factory=Evaluation)
 
     def __post_init__(self) -> None:
-        check_seed(self.seed)
+        _settle(self)
 
 
 @dataclass(frozen=True)
@@ -297,7 +304,7 @@ class CompareRecipe:
     """What `segue compare` does.
 
     Attributes:
-        task: name of the task.
+        task: name of the task, or FILE.py that defines it.
         data: the data set's folder.
         preset: the numbers; by default ours for the task.
         offline: names of offline methods; by default the preset's.
@@ -323,7 +330,7 @@ class CompareRecipe:
     trials: int | None = None
 
     def __post_init__(self) -> None:
-        check_seed(self.seed, self.seeds)
+        _settle(self)
         for name in ("offline", "bridge", "online"):
             if len(set(getattr(self, name))) < len(getattr(self, name)):
                 raise ValueError(f"--{name} {' '.join(getattr(self, name))}: name each once")

@@ -9,6 +9,7 @@ from launch.plots import STYLE, Curve, success_curves
 from launch.rates import wilson
 from launch.report_sections import COLOUR, data, faults, inside, judge, pace, provenance, shrunk, trials, videos
 from launch.run_folder import METHODS, MODES, NUMBER, STAGES, Run, check_alike, read_run
+from robot_env.tasks import name_of
 
 # WSRL (Zhou et al.), Table 1: a real arm, 20 initial poses.
 PAPER = {"offline": "13/20", "finetuned": "20/20", "rlpd": "0/20"}
@@ -48,7 +49,7 @@ def write_report(runs: Sequence[Path], out: Path) -> None:
 
 def page(runs: Sequence[Run], out: Path) -> str:
     """The whole document."""
-    recipe, task = runs[0].recipe, runs[0].recipe["task"].replace("_", " ")
+    recipe, task = runs[0].recipe, name_of(runs[0].recipe["task"]).replace("_", " ")
     seeds = "seed " + str(recipe["seed"]) if len(runs) == 1 else f"{len(runs)} seeds"
     sections = {
         "Beside the paper": paper_table(runs),

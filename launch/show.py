@@ -1,6 +1,7 @@
 """Results on standard output: as one JSON object, or for people."""
 
 import json as json_module
+from collections.abc import Mapping
 from typing import Any
 
 from rich.table import Table
@@ -17,6 +18,14 @@ def show(json: bool, value: Any) -> None:
         print(json_module.dumps(value))
     else:
         results.print(_as_table(value))
+
+
+def columns(rows: Mapping[str, Mapping[str, Any]]) -> Table:
+    """Rows by name, alike in their columns."""
+    table = Table("", *next(iter(rows.values())))
+    for name, row in rows.items():
+        table.add_row(name, *map(_cell, row.values()))
+    return table
 
 
 def _as_table(value: dict[str, Any]) -> Table:

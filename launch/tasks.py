@@ -18,7 +18,7 @@ from robot_env.faults import ArmFault
 from robot_env.pace import Pace
 from robot_env.preflight import preflight
 from robot_env.starts import draw_start, evaluation_starts
-from robot_env.tasks import Task
+from robot_env.tasks import Task, is_task_file
 from robot_env.tasks import find_task as find_arm_task
 from robot_env.tasks import task_names as arm_task_names
 from sim import learning_env, passage
@@ -65,14 +65,19 @@ def _simulated() -> dict[str, D4RLTask]:
     return {passage.TASK.name: passage.TASK, **d4rl_tasks()}
 
 
-def find_task(name: str) -> AnyTask:
-    """The task of that name. Raises `ValueError` that lists the names there are."""
-    if name in arm_task_names():
-        return find_arm_task(name)
+def find_task(task: str) -> AnyTask:
+    """The task of that name, or of that file, `FILE.py`. Raises `ValueError` that says what there is instead."""
+    if task in arm_task_names():
+        return find_arm_task(task)
     twins = _simulated()
-    if name not in twins:
-        raise ValueError(f"task {name!r} is unknown; choose one of {', '.join(task_names())}")
-    return twins[name]
+    if is_task_file(task):
+        found = find_arm_task(task)
+        if found.name in twins:
+            raise ValueError(f"task file {task}: there is a task {found.name!r} already; give it another name")
+        return found
+    if task not in twins:
+        raise ValueError(f"task {task!r} is unknown; choose one of {', '.join(task_names())}, or give a FILE.py")
+    return twins[task]
 
 
 def check_task(task: AnyTask, arm: str) -> None:

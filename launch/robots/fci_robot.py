@@ -8,6 +8,7 @@ import numpy as np
 from launch.robots.fci_state import RobotStateMessage
 from launch.robots.fci_wire import (
     EXTERNAL,
+    GUIDING,
     IDLE,
     INVALID,
     JOINT_POSITION,
@@ -75,13 +76,17 @@ class FciRobot:
         """Whether a client's commands are awaited."""
         return self.motion is not None
 
+    def guide(self, joints: np.ndarray) -> None:
+        """A hand holds the guiding buttons of an arm at rest, and leads it to `joints (7,)`, rad; most requests fail."""
+        self.mode, self._held = GUIDING, joints.copy()
+
     def begin(self) -> None:
         """A client has connected. What an earlier one set stays, as on the robot."""
         self._lost, self._success = 0, 0.0
 
     def leave(self) -> None:
         """The client is gone: the arm brakes where it is. A reflex stays until somebody recovers."""
-        self._brake(self.mode if self.mode == REFLEX else IDLE)
+        self._brake(IDLE if self.mode == MOVE else self.mode)
 
     def request(self, request: Request) -> bytes:
         """Answer one request; `connect` is the server's. Raises `BadMessage`."""
@@ -128,6 +133,11 @@ class FciRobot:
             success_rate=self._success if motion is not None else 0.0,
         )
         return state.to_bytes()
+
+    @property
+    def _busy(self) -> bool:
+        """Whether a motion is under way, or a hand guides the arm."""
+        return self.motion is not None or self.mode == GUIDING
 
     def _watch(self) -> bytes:
         """Raises a reflex where the last millisecond asks for one."""
@@ -194,7 +204,7 @@ class FciRobot:
         return request.reply(SUCCESS) + motion.request.reply(self._status["preempted"])
 
     def _on_recover(self, request: Request) -> bytes:
-        if self.motion is not None:
+        if self._busy:
             return request.reply(REJECTED)
         self.mode = IDLE
         self.arm.forget_impact()  # a robot takes seconds to recover, by which time it has faded
@@ -223,8 +233,8 @@ class FciRobot:
         return self._set(request, lambda: change(matrix), good)
 
     def _set(self, request: Request, change: Callable[[], None], good: bool) -> bytes:
-        """Settings change at rest only, as on the robot."""
-        if self.motion is not None:
+        """Settings change at rest only, as on the robot, and not in a hand."""
+        if self._busy:
             return request.reply(REJECTED)
         if not good:
             return request.reply(INVALID)
@@ -245,7 +255,7 @@ class FciRobot:
 
     def _accept(self, request: Request) -> bytes:
         """Settings of the robot's own controllers and of guiding by hand, which change nothing in the twin."""
-        return request.reply(REJECTED if self.motion is not None else SUCCESS)
+        return request.reply(REJECTED if self._busy else SUCCESS)
 
     def _on_get_cartesian_limit(self, request: Request) -> bytes:
         return request.reply(SUCCESS, bytes(8 * 19 + 1))  # no such limit is active

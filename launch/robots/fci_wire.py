@@ -34,7 +34,7 @@ MOVE_STATUS: dict[Version, dict[str, int]] = {
     10: {"success": 0, "started": 1, "preempted": 2, "not_possible": 5, "invalid": 7, "reflex": 8},
 }
 REJECTED, INVALID = 1, 2  # of all other requests
-IDLE, MOVE, REFLEX = 1, 2, 4  # robot modes
+IDLE, MOVE, GUIDING, REFLEX = 1, 2, 3, 4  # robot modes
 JOINT_POSITION, JOINT_VELOCITY = 0, 1  # motion generators that the twin has
 NO_GENERATOR, NO_CONTROLLER, EXTERNAL = 0, 3, 2
 # The places of the errors that the twin raises among the 41.

@@ -1,9 +1,13 @@
-"""Tasks: one frozen dataclass each, one file each, found by the file's name."""
+"""Tasks: one frozen dataclass each, one file each, found by the file's name; a lab's own file by its path."""
 
 import importlib
+import os
 import pkgutil
+import runpy
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cache
+from pathlib import Path
 from typing import ClassVar, Literal
 
 from robot_env.arm import Mode
@@ -95,11 +99,48 @@ def task_names() -> list[str]:
     return sorted(m.name for m in pkgutil.iter_modules(__path__))
 
 
-def find_task(name: str) -> Task:
-    """The task of that name. Raises `ValueError` that lists the names there are."""
-    if name not in task_names():
-        raise ValueError(f"task {name!r} is unknown; choose one of {', '.join(task_names())}")
-    return importlib.import_module(f"{__name__}.{name}").TASK
+def is_task_file(task: str) -> bool:
+    """Whether a task is given by its file, `FILE.py`, and not by its name."""
+    return task.endswith(".py")
 
 
-__all__ = ["Scene", "Task", "find_task", "task_names"]
+def task_reference(task: str) -> str:
+    """How a run remembers a task: a file by its absolute path, for whoever takes the run up stands elsewhere."""
+    return os.path.abspath(task) if is_task_file(task) else task
+
+
+def name_of(task: str) -> str:
+    """The name of a task that is given by its name or its file; reads nothing."""
+    return Path(task).stem if is_task_file(task) else task
+
+
+def find_task(task: str) -> Task:
+    """The task of that name, or of that file, which is read once. Raises `ValueError` that says what there is instead."""
+    if is_task_file(task):
+        return _read(task_reference(task))
+    if task not in task_names():
+        raise ValueError(f"task {task!r} is unknown; choose one of {', '.join(task_names())}, or give a FILE.py")
+    return importlib.import_module(f"{__name__}.{task}").TASK
+
+
+@cache
+def _read(path: str) -> Task:
+    """The `TASK` of a file."""
+    where, name = f"task file {path}", name_of(path)
+    if not os.path.isfile(path):
+        raise ValueError(f"{where}: there is no such file; correct the path, or put the file there on this machine too")
+    if name in task_names():
+        raise ValueError(f"{where}: there is a task {name!r} already; give the file and its task another name")
+    try:
+        found = runpy.run_path(path).get("TASK")
+    except (Exception, SystemExit) as error:  # whatever a lab's own file does when it is read
+        words = " ".join(str(error).split())
+        raise ValueError(f"{where}: reading it failed ({type(error).__name__}: {words}); correct it") from error
+    if not isinstance(found, Task):
+        raise ValueError(f"{where}: it defines no TASK that is a robot_env.tasks.Task; see docs/franka.md for one")
+    if found.name != name:
+        raise ValueError(f"{where}: its task is named {found.name!r}; name it as its file, {name!r}")
+    return found
+
+
+__all__ = ["Scene", "Task", "find_task", "is_task_file", "name_of", "task_names", "task_reference"]

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from launch.robots.fci_robot import LOST_COMMANDS, FciRobot
-from launch.robots.fci_wire import ERRORS, HEADER, IDLE, MOVE, REFLEX, parse_command, state_layout
+from launch.robots.fci_wire import ERRORS, GUIDING, HEADER, IDLE, MOVE, REFLEX, REJECTED, parse_command, state_layout
 from robot_env.tasks import find_task
 from sim import panda
 from sim.torque_arm import TorqueArm
@@ -175,3 +175,15 @@ def test_settings_are_kept_and_refused_in_motion(robot):
     assert ask(robot, "set_ne_to_ee", struct.pack("<16d", *np.full(16, 2.0))) != 0
     robot.request(torque_move(robot.version))
     assert ask(robot, "set_load", load) != 0
+
+
+def test_in_a_hand_it_is_led_and_rejects_what_would_move_or_set_it(robot):
+    robot.guide(robot.arm.q + 0.01)
+    assert status_of(robot.version, robot.request(torque_move(robot.version))) == "not_possible"
+    assert ask(robot, "recover") == ask(robot, "set_collision_behavior", collision_behavior(20.0)) == REJECTED
+    before = robot.arm.q.copy()
+    for _ in range(300):
+        assert robot.advance() == b""
+    np.testing.assert_allclose(robot.arm.q - before, 0.01, atol=1e-3)
+    robot.leave()
+    assert state(robot)["robot_mode"] == GUIDING

@@ -25,6 +25,8 @@ def _serve(task: Task, twin: FciTwin, ready: Connection) -> None:
 class ServedTwin:
     """A server on a loopback address that no other test has. Its process is ended by `close` or killed by `kill`."""
 
+    serve = staticmethod(_serve)
+
     def __init__(self, task: Task, twin: FciTwin, host: str | None = None) -> None:
         wanted = host
         context = multiprocessing.get_context("forkserver")
@@ -32,7 +34,9 @@ class ServedTwin:
         while True:
             host = wanted or f"127.{random.SystemRandom().randint(1, 254)}.{random.SystemRandom().randint(1, 254)}.7"
             ready, theirs = context.Pipe(duplex=False)
-            self.process = context.Process(target=_serve, args=(task, replace(twin, host=host), theirs), daemon=True)
+            self.process = context.Process(
+                target=self.serve, args=(task, replace(twin, host=host), theirs), daemon=True
+            )
             self.process.start()
             assert ready.poll(START_S), "the server has not started"
             address = ready.recv()
