@@ -48,7 +48,7 @@ def test_a_run_from_its_data_to_its_evaluation(segue, mine, tmp_path, monkeypatc
     monkeypatch.chdir(tmp_path / "elsewhere")
     for folder in ("pre", "run"):
         told = json.loads(done("evaluate", tmp_path / folder, "--trials", "1"))
-        assert told["task"] == str(mine)
+        assert told["task"] == "mine"
     done(*tune, "--task", "../mine.py", "--resume")
     assert json.loads((tmp_path / "run" / "recipe.json").read_text())["task"] == str(mine)
     assert about_checkpoint(tmp_path / "run")["task"] == str(mine)
