@@ -20,9 +20,7 @@ twin = tyro.extras.SubcommandApp()
 
 
 @twin.command
-def log(
-    out: Out, logging: Annotated[Logging, Flat] = LOGGING, realtime: Realtime = False, json: Json = False
-) -> None:
+def log(out: Out, logging: Annotated[Logging, Flat] = LOGGING, realtime: Realtime = False, json: Json = False) -> None:
     """Stream a small motion to an arm and keep it as a data set: sines and steps of at most 3 cm, in free space.
 
     The arm goes to the middle of the task's start poses first. Every command passes the safety layer; the motion stays in the
@@ -36,9 +34,7 @@ def log(
 
 
 @twin.command
-def fit(
-    log: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="LOG")], out: Out, json: Json = False
-) -> None:
+def fit(log: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="LOG")], out: Out, json: Json = False) -> None:
     """Fit the twin to a logged motion; then `--arm twin:DIR/twin.json` in any command is the twin with these values.
 
     Least squares, one control step ahead, over the steps in free space. Every fifth episode is put aside to check on. What the

@@ -47,7 +47,7 @@ class Log:
 
 
 def read_log(path: Path) -> Log:
-    """The motion in a data set, or in the journal of a run. Raises `ValueError`, one sentence, where it holds none of an arm."""
+    """The motion in a data set, or in the journal of a run. Raises `ValueError` where it holds none of an arm."""
     source = open_journal(path)
     task, dataset = source.task, source.dataset
     if not isinstance(task, Task):

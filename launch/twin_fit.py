@@ -19,9 +19,11 @@ EVERY = 5  # this episode of so many, or this share of the steps, is not fitted,
 UNITS = np.repeat([1e-3, 5e-3, 1e-2, 5e-2], 3)
 # An arm is never seen better than this share of the units: 0.1 mm, 0.5 mrad, 1 mm/s, 5 mrad/s.
 FINEST = 0.1
-FIRST = replace(PUBLISHED, dry_friction_nm=0.1, latency_s=0.01)  # within the ranges, from where a search can go either way
+FIRST = replace(
+    PUBLISHED, dry_friction_nm=0.1, latency_s=0.01
+)  # within the ranges, from where a search can go either way
 # The standard error from which on a value counts as not told, and the step of a difference beside it.
-TOLD = {name: 0.1 for name in RANGES} | {"dry_friction_nm": 0.2, "latency_s": 0.01}
+TOLD = dict.fromkeys(RANGES, 0.1) | {"dry_friction_nm": 0.2, "latency_s": 0.01}
 DIFFERENCE = 0.1
 WEIGHT = 0.3  # of a value in a direction that cannot be told, from which on it is named
 
@@ -73,7 +75,9 @@ def split(episodes: Sequence[Episode]) -> tuple[list[Episode], list[Episode]]:
         return [e for i, e in enumerate(episodes, 1) if i % EVERY], list(episodes[EVERY - 1 :: EVERY])
     cuts = [len(each.free) - len(each.free) // EVERY for each in episodes]
     parts = [[slice(cut) for cut in cuts], [slice(cut, None) for cut in cuts]]
-    fitted, held = ([Episode(e.motion.rows(p), e.free[p]) for e, p in zip(episodes, part, strict=True)] for part in parts)
+    fitted, held = (
+        [Episode(e.motion.rows(p), e.free[p]) for e, p in zip(episodes, part, strict=True)] for part in parts
+    )
     return fitted, held
 
 
@@ -127,9 +131,11 @@ def _search(
     def slopes(values: np.ndarray) -> np.ndarray:
         """Differences towards the middle of the ranges, so that none is left."""
         steps, here = np.where(values + DIFFERENCE < high, DIFFERENCE, -DIFFERENCE), miss(values)
-        columns = [(miss(values + step * one) - here) / step for step, one in zip(steps, np.eye(len(steps)), strict=True)]
+        columns = [
+            (miss(values + step * one) - here) / step for step, one in zip(steps, np.eye(len(steps)), strict=True)
+        ]
         return np.stack(columns, axis=1)
 
     first = np.array([getattr(FIRST, name) for name in names]) / units
-    found = least_squares(miss, first, slopes, (low, high), xtol=1e-4, ftol=1e-4)
+    found = least_squares(miss, first, slopes, (low, high), "dogbox", xtol=1e-4, ftol=1e-4)  # type: ignore[arg-type]
     return found.x, slopes(found.x)

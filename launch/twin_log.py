@@ -25,8 +25,8 @@ from robot_env.make import parse_arm
 from robot_env.pose import displacement, pose_from_offset, pose_from_vector
 from robot_env.tasks import Task
 
-# To either side, m and rad: beyond the clips of the gains (3 mm and more, 20 mrad), so that springs at work and springs at their
-# limit are both seen, and no further than a hand's breadth in free space.
+# To either side, m and rad: beyond the clips of the gains (3 mm and more, 20 mrad), so that springs are seen at work and at
+# their limit, and no further than a hand's breadth in free space.
 REACH = np.array([0.015, 0.015, 0.015, 0.04, 0.04, 0.1])
 WAVES_HZ = (0.3, 0.8, 1.7)
 HOLD = (2, 6)  # control periods that a step stays, from and below: so long that some come to rest, where friction shows

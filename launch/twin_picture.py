@@ -16,7 +16,7 @@ AXES = ("x (mm)", "y (mm)", "z (mm)", "about x (mrad)", "about y (mrad)", "about
 def draw(moved: Mapping[str, np.ndarray], period_s: float, title: str, path: Path) -> None:
     """Writes one PNG. `moved`: by `logged`, `before` and `after`, ways `(n, 6)` from the first pose, m and rad."""
     looks = {
-        "logged": {"color": "black", "lw": 1.6, "label": "logged"},
+        "logged": {"color": "black", "ls": "", "marker": "o", "ms": 2.6, "label": "logged"},
         "before": {"color": COLOURS["rlpd"], "lw": 1.2, "label": "the twin as published"},
         "after": {"color": COLOURS["wsrl"], "lw": 1.4, "ls": (0, (4, 2)), "label": "the twin as fitted"},
     }

@@ -78,12 +78,14 @@ def _stretch(episodes: Sequence[Episode]) -> Motion | None:
 def _draw(task: Task, motion: Motion, found: Fit, path: Path) -> dict[str, float]:
     """Draws a motion that is simulated from its beginning to its end; how far it was from the logged one."""
     replay = Replay(task, [])
-    poses = {"logged": motion.next_pose, "before": replay.run(motion, PUBLISHED), "after": replay.run(motion, found.dynamics)}
+    poses = {
+        "logged": motion.next_pose,
+        "before": replay.run(motion, PUBLISHED),
+        "after": replay.run(motion, found.dynamics),
+    }
     first = np.repeat(motion.pose[:1], len(motion), axis=0)
     moved = {name: differences(way, first) for name, way in poses.items()}
     seconds = len(motion) / task.hz
     draw(moved, 1.0 / task.hz, f"{task.name}: {seconds:g} s in one go, from the first pose on", path)
     before, after = (rms_of(moved[name] - moved["logged"]) for name in ("before", "after"))
     return {"steps": len(motion), **_named(before, after)}
-
-

@@ -1,7 +1,7 @@
 """What the twin would have done in each control period of a motion that was logged: one step ahead, from the logged state.
 
-Each period is predicted on its own, so that what is unknown (the joints' share that does not move the tool) and what is left out
-(contacts) spoils no other, and all of them are one native call.
+Each period is predicted on its own, so that what is unknown (the joints' share that does not move the tool) and what is left
+out (contacts) spoils no other, and all of them are one native call.
 """
 
 from collections.abc import Sequence
