@@ -24,6 +24,7 @@ from launch import (
     cli_record,
     cli_remote,
     cli_robot,
+    cli_twin,
 )
 from launch.build import learning_with
 from launch.curves import draw, rows
@@ -151,6 +152,7 @@ app.command(cli_camera.camera, name="camera", help=cli_camera.SUMMARY)
 app.command(cli_camera.hand, name="hand", help=cli_camera.HAND_SUMMARY)
 app.command(cli_record.record, name="record", help=cli_record.SUMMARY)
 app.command(cli_robot.robot, name="robot", help=cli_robot.SUMMARY)
+app.command(cli_twin.twin, name="twin", help=cli_twin.SUMMARY)
 app.command(cli_doctor.doctor)
 app.command(name="evaluate")(cli_evaluate.evaluate_)
 app.command(name="deploy")(cli_deploy.deploy_)

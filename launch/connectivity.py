@@ -22,7 +22,7 @@ from numpy.typing import ArrayLike
 from agent.diagnostics import at, line, plane
 from agent.types import Behavior, Nets, Normalizer, State
 from launch.comparison_cells import Acting
-from launch.curves import DOTS_PER_INCH, LOOK, MODES
+from launch.curves import LOOK, MODES, save
 from launch.evaluate import Mode
 from launch.plots import COLOURS
 from launch.policies import load_policy, ways_of_acting
@@ -216,9 +216,7 @@ def connect(folders: Sequence[Path], out: Path, points: int, grid: int, trials: 
         axes.set_title(title, loc="left", fontsize=10.5, fontweight="bold")
         (_draw_line if on_line else _draw_plane)(axes, found, policies.names)
         figure.legend(loc="outside lower left", frameon=False, fontsize=8.5)
-        part = out.with_name(f".{out.name}.part.png")
-        figure.savefig(part, dpi=DOTS_PER_INCH)
-        part.replace(out)
+        save(figure, out)
     runs = [str(folder) for folder in folders]
     return {"picture": str(out), "runs": runs, "task": policies.task.name, "acting": mode, "trials": trials, **found}
 

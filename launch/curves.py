@@ -103,6 +103,11 @@ def draw(results: Sequence[Mapping[str, Any]], path: Path) -> None:
         figure.legend(
             *panels[1].get_legend_handles_labels(), loc="outside lower center", ncols=4, frameon=False, fontsize=8.5
         )
-        part = path.with_name(f".{path.name}.part.png")
-        figure.savefig(part, dpi=DOTS_PER_INCH)
-        part.replace(path)
+        save(figure, path)
+
+
+def save(figure: Figure, path: Path) -> None:
+    """Writes a PNG whole or not at all."""
+    part = path.with_name(f".{path.name}.part.png")
+    figure.savefig(part, dpi=DOTS_PER_INCH)
+    part.replace(path)

@@ -6,6 +6,7 @@ What differs between the two kinds is decided here and nowhere else.
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from itertools import count
+from pathlib import Path
 from typing import Any, Literal, Protocol
 
 import numpy as np
@@ -24,6 +25,7 @@ from robot_env.tasks import task_names as arm_task_names
 from sim import learning_env, passage
 from sim.d4rl import D4RLTask
 from sim.d4rl_tasks import d4rl_tasks
+from sim.dynamics import read_dynamics
 
 AnyTask = Task | D4RLTask
 Resets = Literal["fixed", "drawn"]
@@ -84,7 +86,9 @@ def check_task(task: AnyTask, arm: str) -> None:
     """Raises `ValueError` where a task contradicts itself, or there is no such arm for it; loads no model."""
     if isinstance(task, Task):
         preflight(task)
-        make.parse_arm(arm)
+        written = make.parse_arm(arm)
+        if written.name == "twin" and written.address is not None:
+            read_dynamics(Path(written.address), task)
     elif arm != "twin":
         raise ValueError(f"arm {arm!r}: task {task.name!r} is simulated only; leave --arm out")
 

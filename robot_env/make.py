@@ -13,10 +13,10 @@ from robot_env.pace import Pace
 from robot_env.success import Success
 from robot_env.tasks import Task, find_task
 
-ARMS = {  # name: (module, class), imported only when asked for; the class takes the task first, and then its address
+ARMS = {  # name: (module, class), imported only when asked for; it takes the task first, and then its address
     "franky": ("robot_env.franky", "FrankyArm"),
     "panda": ("robot_env.panda", "PandaArm"),
-    "twin": ("sim.twin_arm", "TwinArm"),
+    "twin": ("sim.fitted_twin", "fitted_twin"),
     "serl": ("robot_env.serl", "SerlArm"),
 }
 SIMULATED = ",simulated"
@@ -27,7 +27,7 @@ class ArmName(NamedTuple):
 
     Attributes:
         name: one of `ARMS`.
-        address: where it is, as its class takes it; None for the class's own.
+        address: where it is, as its class takes it, of a twin the file of its fit; None for the class's own.
         simulated: whether a program may acknowledge its faults, for nobody can be hurt. The arm itself refuses a robot then.
     """
 
@@ -44,8 +44,8 @@ def parse_arm(arm: str) -> ArmName:
         raise ValueError(f"arm {name!r} is unknown; choose one of {', '.join(sorted(ARMS))}")
     if colon and not address:
         raise ValueError(f"arm {arm!r} has an empty address; write {name}:ADDRESS, or {name} alone")
-    if name == "twin" and arm != name:
-        raise ValueError(f"arm {arm!r}: the twin is in this process and has no address; write twin")
+    if name == "twin" and simulated:
+        raise ValueError(f"arm {arm!r}: the twin is in this process, and simulated anyway; leave {SIMULATED!r} out")
     return ArmName(name, address or None, simulated or name == "twin")
 
 

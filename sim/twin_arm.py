@@ -12,13 +12,14 @@ from scipy.spatial.transform import Rotation
 from robot_env.arm import GAINS, ArmCommand, ArmState, Camera, Frame, Mode
 from robot_env.tasks import Task
 from sim import panda
+from sim.dynamics import PUBLISHED, Dynamics
 from sim.pictures import Painter
 from sim.randomize import OFF, Randomization, Randomizer
 
 CAMERA_SIZE = {"wrist_1": (128, 128), "wrist_2": (128, 128), "scene": (480, 360)}  # width, height in pixels
 
-_STATE = mujoco.mjtState.mjSTATE_FULLPHYSICS.value
-_INPUTS = mujoco.mjtState.mjSTATE_MOCAP_POS.value | mujoco.mjtState.mjSTATE_MOCAP_QUAT.value
+STATE = mujoco.mjtState.mjSTATE_FULLPHYSICS.value
+INPUTS = mujoco.mjtState.mjSTATE_MOCAP_POS.value | mujoco.mjtState.mjSTATE_MOCAP_QUAT.value
 
 
 class TwinArm:
@@ -28,22 +29,26 @@ class TwinArm:
         task: its `scene` says what is built, its `target` where, its `hz` how long a control period is.
         randomization: what else is drawn at each reset, beside the task's own hidden hole offset.
         timestep_s: physics step; a whole number of them must make a control period.
+        dynamics: of the arm, as `segue twin fit` finds them.
     """
 
-    def __init__(self, task: Task, randomization: Randomization = OFF, timestep_s: float = 0.002) -> None:
+    def __init__(
+        self, task: Task, randomization: Randomization = OFF, timestep_s: float = 0.002, dynamics: Dynamics = PUBLISHED
+    ) -> None:
         self.substeps = round(1.0 / (task.hz * timestep_s))
         if abs(self.substeps * timestep_s * task.hz - 1.0) > 1e-9:
             raise ValueError(
                 f"timestep {timestep_s} s does not divide task {task.name!r}'s control period 1/{task.hz} s;"
                 " choose one that does, such as 0.002"
             )
-        if randomization.latency_s > 1.0 / task.hz:
+        if randomization.latency_s + dynamics.latency_s > 1.0 / task.hz:
             raise ValueError(
-                f"Randomization.latency_s {randomization.latency_s} s is longer than task {task.name!r}'s control"
-                f" period {1.0 / task.hz} s; lower it"
+                f"Randomization.latency_s {randomization.latency_s} s, with the arm's own {dynamics.latency_s:g} s, is longer"
+                f" than task {task.name!r}'s control period {1.0 / task.hz} s; lower it"
             )
-        self.task = task
+        self.task, self.dynamics = task, dynamics
         self.model = importlib.import_module(task.scene.module).build(task, timestep_s).compile()
+        self.model.dof_frictionloss[:7] = dynamics.dry_friction_nm
         self.data = mujoco.MjData(self.model)
         self._ik_data = mujoco.MjData(self.model)
         self._randomizer = Randomizer(self.model, randomization)
@@ -54,7 +59,7 @@ class TwinArm:
         }
         self._tare, self._wrist = np.zeros(6), np.zeros(6)
         self._rollout = Rollout(nthread=0)
-        self._delay_steps = 0
+        self._delay_steps = 0.0
         self._mode: Mode | None = None
         self._refusal: str | None = "the arm has not been reset yet"
         self._painters: dict[tuple[int, int], Painter] = {}
@@ -89,7 +94,7 @@ class TwinArm:
         self._set_mode(command.mode)
         before = self._inputs()
         self._set_reference(pose)
-        self._simulate(np.where(np.arange(self.substeps)[:, None] < self._delay_steps, before, self._inputs()))
+        self._simulate(self._delayed(before, self._inputs()))
         return ArmCommand(pose, 0.0, command.mode)
 
     def reset(self, path: np.ndarray, rng: np.random.Generator) -> None:
@@ -149,24 +154,29 @@ class TwinArm:
     def _simulate(self, inputs: np.ndarray) -> None:
         """One control period in one native call. `inputs (substeps, n)`: where the mocap bodies are at each step."""
         model, data = self.model, self.data
-        state = np.empty(mujoco.mj_stateSize(model, _STATE))
-        mujoco.mj_getState(model, data, state, _STATE)
+        state = np.empty(mujoco.mj_stateSize(model, STATE))
+        mujoco.mj_getState(model, data, state, STATE)
         _, sensors = self._rollout.rollout(
-            model, data, state, inputs, control_spec=_INPUTS, initial_warmstart=data.qacc_warmstart.copy()
+            model, data, state, inputs, control_spec=INPUTS, initial_warmstart=data.qacc_warmstart.copy()
         )
         self._wrist = np.asarray(sensors)[0, :, :6].mean(axis=0)
         mujoco.mj_forward(model, data)  # poses of the state reached, not of the last step's start
 
     def _inputs(self) -> np.ndarray:
         """Where the mocap bodies are now, in the order in which a rollout wants them."""
-        inputs = np.empty(mujoco.mj_stateSize(self.model, _INPUTS))
-        mujoco.mj_getState(self.model, self.data, inputs, _INPUTS)
+        inputs = np.empty(mujoco.mj_stateSize(self.model, INPUTS))
+        mujoco.mj_getState(self.model, self.data, inputs, INPUTS)
         return inputs
+
+    def _delayed(self, before: np.ndarray, after: np.ndarray) -> np.ndarray:
+        """Inputs `(substeps, n)` that change from one to the other once the latency is over, within a step in proportion."""
+        arrived = np.clip(np.arange(1.0, self.substeps + 1.0) - self._delay_steps, 0.0, 1.0)[:, None]
+        return (1.0 - arrived) * before + arrived * after
 
     def _draw_scene(self, rng: np.random.Generator) -> np.ndarray:
         """Change the model for a new episode; the hole's offset `(3,)` from the target, see `_place_hole`."""
         hole, latency_s = self._randomizer.draw(rng)
-        self._delay_steps = round(latency_s / self.model.opt.timestep)
+        self._delay_steps = (latency_s + self.dynamics.latency_s) / self.model.opt.timestep
         xy_m, yaw_rad = self.task.scene.hidden_offset
         return hole + rng.uniform(-1.0, 1.0, 3) * [xy_m, xy_m, yaw_rad]
 
@@ -179,11 +189,13 @@ class TwinArm:
 
     def _set_reference(self, pose: np.ndarray) -> None:
         self.data.mocap_pos[self._mocap["reference_position"]] = pose[:3]
-        self.data.mocap_quat[self._mocap["reference_orientation"]] = np.roll(pose[3:], 1)
+        now = self.data.mocap_quat[self._mocap["reference_orientation"]]
+        quat = np.roll(pose[3:], 1)
+        now[:] = -quat if quat @ now < 0.0 else quat  # one rotation; this sign can be blended with the last one
 
     def _set_mode(self, mode: Mode) -> None:
         if mode != self._mode:
-            panda.set_gains(self.model, GAINS[mode])
+            panda.set_gains(self.model, self.dynamics.scaled(GAINS[mode]))
             self._mode = mode
 
     def _tcp_pose(self, data: mujoco.MjData) -> np.ndarray:
@@ -191,13 +203,13 @@ class TwinArm:
         mujoco.mju_mat2Quat(quat, data.site_xmat[self._tcp])
         return np.concatenate([data.site_xpos[self._tcp], np.roll(quat, -1)])
 
-    def _joints_at(self, pose: np.ndarray) -> np.ndarray:
-        """Inverse kinematics: joints `(7,)` at the TCP `pose (7,)`, by Gauss-Newton from the home configuration.
+    def _joints_at(self, pose: np.ndarray, near: np.ndarray = panda.HOME_RAD) -> np.ndarray:
+        """Inverse kinematics: joints `(7,)` at the TCP `pose (7,)`, by Gauss-Newton from the joints `near (7,)`.
 
         Raises `ValueError` when no configuration within the joint limits is found.
         """
         model, data = self.model, self._ik_data
-        joints, jacobian, error = panda.HOME_RAD.copy(), np.empty((6, 7)), np.empty(6)
+        joints, jacobian, error = near.copy(), np.empty((6, 7)), np.empty(6)
         for _ in range(100):
             data.qpos[:7] = joints
             mujoco.mj_kinematics(model, data)

@@ -91,8 +91,11 @@ def test_nobody_there_is_one_sentence(segue):
     [
         ("kuka", "arm 'kuka' is unknown; choose one of serl, twin"),
         ("serl:", "has an empty address; write serl:ADDRESS"),
-        ("twin:5000", "the twin is in this process and has no address"),
-        ("twin,simulated", "the twin is in this process"),
+        (
+            "twin:5000",
+            "twin 5000: it cannot be read (No such file or directory); give the twin.json of `segue twin fit`",
+        ),
+        ("twin,simulated", "the twin is in this process, and simulated anyway; leave ',simulated' out"),
         ("serl:robot:5000", "is no URL; write it as http://HOST:5000"),
     ],
 )
@@ -110,11 +113,13 @@ def test_a_task_without_an_arm_is_refused(segue):
 
 def test_an_arm_is_written_with_its_address_and_whether_it_is_simulated():
     assert parse_arm("twin") == ("twin", None, True)
+    assert parse_arm("twin:runs/fit/twin.json") == ("twin", "runs/fit/twin.json", True)
     assert parse_arm("serl") == ("serl", None, False)
     assert parse_arm("serl:http://10.0.0.2:5000") == ("serl", "http://10.0.0.2:5000", False)
     assert parse_arm("serl:http://10.0.0.2:5000,simulated") == ("serl", "http://10.0.0.2:5000", True)
     assert make_arm(PEG, "serl:http://10.0.0.2:5000/")._server.url == "http://10.0.0.2:5000"
-    assert attendant_of("twin") is attendant_of("serl:http://h:1,simulated") is program
+    for simulated in ("twin", "twin:fit.json", "serl:http://h:1,simulated"):
+        assert attendant_of(simulated) is program
     assert attendant_of("serl:http://h:1") is nobody
 
 
