@@ -123,9 +123,6 @@ class Session:
         self._paced, self._clock = paced, clock
         self._reader = RequestReader(robot.version)
         self._peer: tuple[str, int] | None = None
-        self._poller = select.poll()
-        for each in (client, udp, listener):
-            self._poller.register(each, select.POLLIN)
 
     def run(self, stop: threading.Event) -> None:
         """Until the client leaves or `stop` is set. Raises `OSError` or `BadMessage` where it leaves."""
@@ -166,10 +163,11 @@ class Session:
     def _poll(self, timeout_s: float, wanted: int | None) -> Command | None:
         """Wait for anything at all and deal with it; the command that answers state `wanted`, if it came."""
         found = None
-        for descriptor, _ in self._poller.poll(1000.0 * timeout_s):
-            if descriptor == self._client.fileno():
+        # Not `poll`, which rounds up to whole milliseconds: a paced robot would lose its beat.
+        for ready in select.select([self._client, self._udp, self._listener], [], [], timeout_s)[0]:
+            if ready is self._client:
                 self._hear()
-            elif descriptor == self._udp.fileno():
+            elif ready is self._udp:
                 found = self._receive(wanted) or found
             else:
                 self._refuse()
