@@ -8,6 +8,7 @@ from typing import Annotated, Literal
 
 import tyro
 from rich.live import Live
+from rich.text import Text
 
 from launch.options import EXIT_FAILED, Json
 from launch.rig import own_terminal
@@ -172,17 +173,22 @@ def teach_box(
     if parse_arm(arm).name == "twin":
         raise ValueError("--arm twin: nobody can guide it; see `segue robot serve`, whose twin other programs may move")
     keys, lesson = ThreadedDevice("keyboard", Keyboard(terminal or own_terminal() or "/dev/tty")), Lesson(found, margin)
+
+    def finish() -> None:
+        task = taught_task(lesson, found, name, margin)
+        write_task(out, task, like, margin, len(lesson.poses))
+
     keys.open()
     try:
         with closing(make_arm(found, arm)) as opened:
             opened.connect()
             console.print(f"guide the arm. {HELP}", markup=False, highlight=False, soft_wrap=True)
             with Live(console=console, transient=True) as live:
-                teach(readings(opened), keys.presses, lesson, lambda state: live.update(picture(lesson, state)))
+                states = readings(opened, lambda text: live.update(Text(text, "bold red")))
+                teach(states, keys.presses, lesson, lambda state: live.update(picture(lesson, state)), finish)
     finally:
         keys.close()
-    task = taught_task(lesson, found, name, margin)
-    write_task(out, task, like, margin, len(lesson.poses))
+    task = check_arm_task(str(out))
     show(
         json, {"task": str(out), "poses": len(lesson.poses), **{field: list(getattr(task, field)) for field in FIELDS}}
     )

@@ -19,6 +19,7 @@ from robot_env.tasks import Task
 
 HELP = "t or Enter: here is the target; n: the box begins anew; q: write the task; Ctrl-C: write nothing"
 LOOK_S = 0.05
+ATTEMPTS = 30  # a second apart, to join an arm that has not answered
 TARGET_DECIMALS = 4  # 0.1 mm and 0.1 mrad, about what a Franka repeats
 TOLD_RAD = 0.001  # several times what three rounded angles come to
 ROUNDING = 0.002  # m and rad: more than the box is rounded outward by, so that it stays within what preflight takes
@@ -106,15 +107,39 @@ class Lesson:
         return ""
 
 
-def readings(arm: Arm, sleep: Callable[[float], None] = time.sleep) -> Iterator[ArmState]:
-    """An arm's states, twenty times a second, without end. Raises `ArmFault` where it says that it was stopped."""
+def readings(
+    arm: Arm, tell: Callable[[str], None] = lambda text: None, sleep: Callable[[float], None] = time.sleep
+) -> Iterator[ArmState]:
+    """An arm's states, twenty times a second, without end. One that does not answer is joined again: a lesson is long.
+
+    Args:
+        tell: says so.
+
+    Raises:
+        ArmFault: the arm says that it was stopped.
+        ConnectionError: it could not be joined again.
+    """
     while True:
         try:
-            state = arm.read()
+            yield arm.read()
         except Violation as error:
             raise ArmFault(f"{error}; look at it, then `segue robot home --acknowledge NAME`") from error
-        yield state
+        except (ConnectionError, TimeoutError) as error:
+            tell(f"{error}; take your hands off the arm until it is read again")
+            _join(arm, sleep)
         sleep(LOOK_S)
+
+
+def _join(arm: Arm, sleep: Callable[[float], None]) -> None:
+    for left in reversed(range(ATTEMPTS)):
+        try:
+            arm.connect()
+        except (ConnectionError, TimeoutError):
+            if not left:
+                raise
+            sleep(1.0)
+        else:
+            return
 
 
 def teach(
@@ -122,10 +147,12 @@ def teach(
     presses: Callable[[], Sequence[str]],
     lesson: Lesson,
     show: Callable[[ArmState], None] = lambda state: None,
+    finish: Callable[[], None] = lambda: None,
 ) -> None:
-    """Takes readings into the lesson, and does what keys say, until `q`.
+    """Takes readings into the lesson, and does what keys say, until `q` finishes it.
 
     Args:
+        finish: raises `ValueError` where the lesson is not enough yet: it says so, and goes on.
         presses: gives the keys that were pressed since it was called last.
         show: hears of each reading once it was taken in.
     """
@@ -134,8 +161,13 @@ def teach(
         lesson.see(state)
         for key in presses():
             if key == "q":
-                return
-            if key in does:
+                try:
+                    finish()
+                except ValueError as error:
+                    lesson.done = str(error)
+                else:
+                    return
+            elif key in does:
                 does[key]()
         show(state)
 

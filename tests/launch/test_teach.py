@@ -336,15 +336,44 @@ def test_a_hand_teaches_in_a_terminal_while_another_program_moves_the_twin(robot
     assert json.loads(out)["off m"] < 0.01
 
 
-def test_without_a_target_nothing_is_written(robot, segue, terminal, tmp_path):
-    guide = Guide(robot, terminal[0], [(0.45, 0.0, 0.4), b"q"])
+def test_without_a_target_the_lesson_goes_on(robot, segue, terminal, tmp_path):
+    guide = Guide(robot, terminal[0], [(0.45, 0.0, 0.4), b"q", b"t", (0.5, 0.0, 0.35), b"q"])
     guide.start()
     arm = ("--arm", f"serl:{robot.url},simulated")
-    code, out, said = segue("robot", "teach-box", *arm, "--out", tmp_path / "mine.py", "--terminal", terminal[1])
+    flags = ("--like", "peg_insertion", "--terminal", terminal[1])
+    code, _, said = segue("robot", "teach-box", *arm, "--out", tmp_path / "mine.py", *flags)
     guide.join(BUSY_S)
-    assert (code, out) == (2, "")
-    assert "segue: nothing is taught: no target was shown; guide the tool to where the task is done" in said
-    assert list(tmp_path.iterdir()) == []
+    assert code == 0, said
+    assert find_task(str(tmp_path / "mine.py")).target[0] == pytest.approx(0.45, abs=0.01)
+
+
+class Shaky:
+    """An arm whose cable is out for a while."""
+
+    def __init__(self, *answers) -> None:
+        self.answers, self.joined = list(answers), 0
+
+    def read(self):
+        if isinstance(self.answers[0], Exception):
+            raise self.answers.pop(0)
+        return self.answers.pop(0)
+
+    def connect(self) -> None:
+        if isinstance(self.answers[0], ConnectionRefusedError):
+            raise self.answers.pop(0)
+        self.joined += 1
+
+
+def test_an_arm_that_does_not_answer_for_a_while_is_joined_again_and_nothing_that_was_shown_is_lost():
+    beside = reading(pose_from_offset((0.1, 0, 0, 0, 0, 0), TARGET))
+    arm = Shaky(reading(TARGET), TimeoutError("no state for 1 s"), ConnectionRefusedError("held"), beside)
+    lesson, told, keys = Lesson(PEG, MARGIN), [], iter([["t"], ["q"]])
+    teach(readings(arm, told.append, lambda seconds: None), lambda: next(keys), lesson)
+    assert (arm.joined, len(lesson.poses)) == (1, 2)
+    assert told == ["no state for 1 s; take your hands off the arm until it is read again"]
+    gone = Shaky(reading(TARGET), TimeoutError("no state"), *[ConnectionRefusedError("held")] * 99)
+    with pytest.raises(ConnectionError, match="held"):
+        teach(readings(gone, told.append, lambda seconds: None), list, lesson)
 
 
 def test_an_arm_that_was_stopped_is_told(robot, segue, terminal, tmp_path):
