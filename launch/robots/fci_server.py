@@ -21,7 +21,7 @@ from launch.robots.fci_wire import (
 from sim.torque_arm import STEP_S
 
 PORT = 1337  # the clients know no other
-LOCKSTEP_WAIT_S = 0.020  # for a client's command, before time goes on without it
+LOCKSTEP_WAIT_S = 0.100  # for a client's command, before time goes on without it: a busy machine takes its turn
 WAKE_S = 0.1  # how often a server without a client looks whether it is to end
 INCOMPATIBLE = 1  # a client of another version
 SEND_TIMEOUT_S = 2.0  # a client that reads no answers is dropped
@@ -52,7 +52,7 @@ class FciServer:
     """Binds at once; `serve` runs until told to stop.
 
     A second client is refused while one is there. While no motion is under way, a millisecond takes a millisecond. In a motion
-    the twin waits up to 20 ms for the answer to each state (lockstep), or, paced, until the next millisecond is due.
+    the twin waits up to 100 ms for the answer to each state (lockstep), or, paced, until the next millisecond is due.
 
     Args:
         robot: what is served.
