@@ -43,6 +43,18 @@ def compiled(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     compilation_cache.reset_cache()
 
 
+@pytest.fixture(scope="package", autouse=True)
+def compiled_in_a_hurry() -> Iterator[None]:
+    """Programs of this folder are small and run for seconds, here and in the processes that tests start: half of that time was
+    their optimisation. Those of `tests/agent` compute, and are compiled as a user's are."""
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setenv("JAX_DISABLE_MOST_OPTIMIZATIONS", "1")
+        before = jax.config.read("jax_disable_most_optimizations")
+        jax.config.update("jax_disable_most_optimizations", True)
+        yield
+        jax.config.update("jax_disable_most_optimizations", before)
+
+
 @pytest.fixture(scope="session")
 def data_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A small data set."""

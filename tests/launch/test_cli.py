@@ -12,6 +12,8 @@ from agent.bridges import bridge_names
 from agent.methods import method_names
 from agent.replay.dataset import Dataset
 from agent.replay.journal_write import write_journal
+from launch.build import fine_tuning_phases
+from launch.recipe_files import read_recipe
 from launch.stages import load_dataset
 from launch.tasks import find_task, task_names
 
@@ -116,8 +118,8 @@ def test_a_bridges_whole_numbers_stay_whole(segue, pretrained, tmp_path):
     refused(segue(*start, "50.5", "--out", tmp_path / "x"), "steps is 50.5", "whole")
     code, out, _ = segue(*start, "55", "--out", tmp_path / "a", "--json")
     assert (code, json.loads(out)["curve"][-1]["env_steps"]) == (0, 100)
-    steps = read_recipe(tmp_path / "a" / "recipe.json").online.bridge_settings["steps"]
-    assert (steps, type(steps)) == (55, int)
+    again = fine_tuning_phases(read_recipe(tmp_path / "a" / "recipe.json").online)
+    assert [phase.env_steps for phase in again] == [55, 45]
 
 
 def test_another_method_takes_its_own_numbers(segue, data_file, tmp_path):
