@@ -36,6 +36,18 @@ class ArmState:
     stamp_s: float
 
 
+MOUNT_TO_TCP_M = np.array([0.0, 0.0, 0.103])  # of Franka's hand, along the tool's axes
+
+
+def about_mount(wrench: np.ndarray) -> np.ndarray:
+    """A wrench `(6,)` about the TCP, as a Franka tells it, taken about the hand's mount, as the twin measures it.
+
+    Both are along the tool's axes. A policy knows no others.
+    """
+    force, torque = wrench[:3], wrench[3:]
+    return np.concatenate([force, torque + np.cross(MOUNT_TO_TCP_M, force)])
+
+
 @dataclass(frozen=True)
 class ArmCommand:
     """One reference for the impedance controller: a pose `(7,)`, a gripper opening 0 to 1, and whose gains to use."""

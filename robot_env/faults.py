@@ -49,7 +49,8 @@ class FaultLatch:
         """Raises `ArmFault` while a fault is open."""
         if self.open is not None:
             raise ArmFault(
-                f"the arm was stopped: {self.open.reason}; look at it, then call acknowledge(operator) and reset()"
+                f"the arm was stopped: {self.open.reason}; look at it, then call acknowledge(operator) and reset(), "
+                "or give `segue robot home --acknowledge NAME` and the same command with --resume"
             )
 
     def acknowledge(self, operator: str) -> Fault:

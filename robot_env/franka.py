@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 
 import numpy as np
 
-from robot_env.arm import GAINS, ArmCommand, ArmState, Camera, Mode
+from robot_env.arm import GAINS, ArmCommand, ArmState, Camera, Mode, about_mount
 from robot_env.franka_driver import Driver, Load, Reading, require_loopback
 from robot_env.franka_gripper import FrankaGripper
 from robot_env.franka_route import Arrival, Route, vector_of
@@ -111,7 +111,7 @@ class FrankaArm:
         return ArmState(
             tcp_pose=vector_of(reading.pose),
             tcp_velocity=reading.velocity,
-            wrench=reading.wrench - self._tare,
+            wrench=about_mount(reading.wrench) - self._tare,
             joints=reading.joints,
             gripper=0.0 if self._gripper is None else self._gripper.opening,
             stamp_s=reading.stamp_s,
@@ -276,7 +276,7 @@ class FrankaArm:
         wrenches: dict[float, np.ndarray] = {}
 
         def enough(reading: Reading) -> bool:
-            wrenches[reading.stamp_s] = reading.wrench
+            wrenches[reading.stamp_s] = about_mount(reading.wrench)
             return len(wrenches) >= TARE_READINGS
 
         self._await(enough)

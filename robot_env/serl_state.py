@@ -11,11 +11,9 @@ from typing import Any
 
 import numpy as np
 
-from robot_env.arm import Gains
+from robot_env.arm import Gains, about_mount
 from robot_env.pose import angle_between
 
-# From the hand's mount along its axis. Torques are about the mount here, as the twin measures them: a policy knows no others.
-MOUNT_TO_TCP_M = np.array([0.0, 0.0, 0.103])
 REST_M_S, REST_RAD_S = 0.005, 0.02
 AXES = ("x", "y", "z", "neg_x", "neg_y", "neg_z")
 SHAPES = {"pose": (7,), "vel": (6,), "force": (3,), "torque": (3,), "q": (7,), "dq": (7,), "gripper_pos": ()}
@@ -72,7 +70,7 @@ def parse_state(answer: Any) -> ServerState:
     return ServerState(
         pose=parts["pose"],
         velocity=parts["vel"],
-        wrench=np.concatenate([force, torque + np.cross(MOUNT_TO_TCP_M, force)]),
+        wrench=about_mount(np.concatenate([force, torque])),
         joints=parts["q"],
         gripper=float(parts["gripper_pos"]),
         sensors=b"".join(parts[name].tobytes() for name in SHAPES if name not in ("vel", "gripper_pos")),

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from launch.robots.fci import FciTwin
-from robot_env.arm import ArmCommand
+from robot_env.arm import ArmCommand, about_mount
 from robot_env.env import RobotEnv
 from robot_env.make import make_arm
 from robot_env.tasks import find_task
@@ -58,6 +58,22 @@ def test_a_scripted_insertion_succeeds(lab):
             *_, terminated, truncated, info = env.step(expert.act(env.arm.read()))
             over = terminated or truncated
         assert info["succeed"], info
+
+
+def test_a_wrench_is_what_the_world_does_to_the_tool_about_the_hands_mount():
+    at_tcp = np.array([2.0, 0.0, 0.0, 0.0, 0.0, 0.5])
+    np.testing.assert_allclose(about_mount(at_tcp), [2.0, 0.0, 0.0, 0.0, 0.206, 0.5])  # 10.3 cm further on
+
+
+def test_a_push_from_aside_turns_about_the_mount_as_on_the_twin(lab):
+    with closing(RobotEnv(PEG, make(lab))) as env:
+        env.reset(seed=0)
+        driver = env.arm._driver
+        read = driver.read
+        driver.read = lambda: replace(read(), wrench=np.array([0.0, 3.0, 0.0, 0.0, 0.0, 0.0]))
+        env.step(np.zeros(6))
+        seen = env.arm.read().wrench + env.arm._tare
+        np.testing.assert_allclose(seen, [0.0, 3.0, 0.0, -0.309, 0.0, 0.0])
 
 
 def test_a_watchdog_holds_the_arm_and_then_stops_it(lab):
