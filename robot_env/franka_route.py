@@ -56,13 +56,13 @@ class Arrival:
         pose, goal, speed = vector_of(reading.pose), self._goal, reading.velocity
         off_m = float(np.linalg.norm(pose[:3] - goal[:3]))
         off_rad = angle_between(pose[3:].tolist(), goal[3:].tolist())
+        m_s, rad_s = float(np.linalg.norm(speed[:3])), float(np.linalg.norm(speed[3:]))
         if reading.stamp_s - self._began_s > REST_S:
             raise TimeoutError(
                 f"the reset did not come to rest at its end within {REST_S:g} s: it is {off_m:.4f} m and {off_rad:.4f} rad"
-                " off; look what is in the way"
+                f" off, at {m_s:.4f} m/s and {rad_s:.4f} rad/s; look what is in the way"
             )
-        slow = np.linalg.norm(speed[:3]) < REST_M_S and np.linalg.norm(speed[3:]) < REST_RAD_S
-        return bool(slow and off_m < REST_M and off_rad < REST_RAD)
+        return m_s < REST_M_S and rad_s < REST_RAD_S and off_m < REST_M and off_rad < REST_RAD
 
 
 def vector_of(pose: np.ndarray) -> np.ndarray:
