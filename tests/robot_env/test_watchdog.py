@@ -8,7 +8,6 @@ from hypothesis import strategies as st
 
 from robot_env.watchdog import Watchdog
 
-
 STEP_S = 1 / 32  # of which sums are exact
 
 
