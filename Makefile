@@ -21,10 +21,11 @@ $(STAMP): requirements.lock pyproject.toml
 rehearse: setup
 	$(BIN)/segue rehearse --preset quick --seed $(SEED) --out $(OUT)
 
-# What image networks are compared with; only tests need it. The second one's own demand for the first would undo a CPU build.
+# What image networks are compared with; only tests need it, and it lies in a folder of its own: TensorBoard's writer imports
+# PyTorch where it finds it, which takes each process longer. The second one's own demand for the first would undo a CPU build.
 $(TORCH): $(STAMP)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check torch==2.13.0
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps torchvision==0.28.0
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --target .venv/torch torch==2.13.0
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --target .venv/torch --no-deps torchvision==0.28.0
 	touch $@
 
 test: setup $(TORCH)

@@ -73,6 +73,13 @@ class HumanAttendant:
         return None
 
 
-def attendant_of(arm: str) -> Attendant:
-    """Who attends an arm where no human has keys."""
+def attendant_of(
+    arm: str,
+    operator: Operator | None = None,
+    say: Callable[[str], None] = lambda text: None,
+    sleep: Callable[[float], None] = time.sleep,
+) -> Attendant:
+    """Who attends an arm: the human who has keys, or else the program where it is a twin."""
+    if operator is not None:
+        return HumanAttendant(operator, say, sleep)
     return program if parse_arm(arm).simulated else nobody

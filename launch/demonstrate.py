@@ -16,7 +16,7 @@ from agent.replay.entry import Step
 from agent.replay.journal import Journal
 from agent.types import Normalizer
 from launch.actor import Actor
-from launch.attendant import HumanAttendant, attendant_of
+from launch.attendant import attendant_of
 from launch.build import journal_info
 from launch.collect import ScriptedHand
 from launch.journal_tools import JOURNAL
@@ -136,7 +136,7 @@ class Session:
         self._env, self._recording, self._wanted = env, recording, demos.episodes
         self._script, self._human, self._say, self._sleep = script, human, say, sleep
         operator = None if human is None else human.operator
-        attendant = attendant_of(demos.arm) if operator is None else HumanAttendant(operator, say, sleep)
+        attendant = attendant_of(demos.arm, operator, say, sleep)
         idle = {0: Idle(env.task.action_dim)}
         self._actor = Actor(env, idle, demos.seed, attendant, session=recording.session)  # type: ignore[arg-type]
         self._actor.episodes = recording.episodes_before

@@ -1,16 +1,19 @@
-"""Success rates: the interval of one, and which of two is the better."""
+"""Success rates: the interval of one, and which of two is the better.
+
+`scipy.stats` takes half a second to import, so it is imported where it is used: every command is started with this file.
+"""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 from math import sqrt
-
-from scipy.stats import beta, binomtest, hypergeom
 
 
 def wilson(success: int, trials: int) -> tuple[float, float]:
     """The 95% interval of a success rate (Wilson 1927, the score interval); all of 0 to 1 where there was no trial."""
     if trials == 0:
         return 0.0, 1.0
+    from scipy.stats import binomtest
+
     found = binomtest(success, trials).proportion_ci(0.95, method="wilson")
     return float(found.low), float(found.high)
 
@@ -43,12 +46,16 @@ def pairs_of(this: Sequence[bool], that: Sequence[bool]) -> Pairs:
 
 def mcnemar(pairs: Pairs) -> float:
     """How likely trials that only one of the two won are split as unevenly as these, were the two alike (exact, two-sided)."""
+    from scipy.stats import binomtest
+
     decided = pairs.only_this + pairs.only_that
     return float(binomtest(pairs.only_this, decided).pvalue) if decided else 1.0
 
 
 def better_of_pairs(pairs: Pairs) -> float:
     """Probability that this one wins more than half of the trials that one of them alone wins; uniform prior, Beta(1,1)."""
+    from scipy.stats import beta
+
     return float(beta.sf(0.5, 1 + pairs.only_this, 1 + pairs.only_that))
 
 
@@ -58,6 +65,8 @@ def better(success: int, trials: int, other_success: int, other_trials: int) -> 
     Exact: the rates' posteriors are the `success + 1`-th of `trials + 1` uniform draws, and of `other_trials + 1`. The first is
     the larger where more than `other_success` of the second's are among the smallest `success + other_success + 1` of all.
     """
+    from scipy.stats import hypergeom
+
     return float(hypergeom.sf(other_success, trials + other_trials + 2, other_trials + 1, success + other_success + 1))
 
 

@@ -11,7 +11,7 @@ from typing import Annotated, Any, cast
 import numpy as np
 import tyro
 
-from launch.attendant import Attendant, HumanAttendant, attendant_of
+from launch.attendant import Attendant, attendant_of
 from launch.runs import console
 from launch.tasks import AnyTask
 from robot_env.arm_with_cameras import check_cameras
@@ -83,9 +83,7 @@ class Rig:
 
     def attendant(self, arm: str, human: Human | None) -> Attendant:
         """Who looks at an arm that was stopped."""
-        if human is None or human.operator is None or not self.by_hand:
-            return attendant_of(arm)
-        return HumanAttendant(human.operator, self.say)
+        return attendant_of(arm, human.operator if human is not None and self.by_hand else None, self.say)
 
     def say(self, text: str) -> None:
         """Tells the human something, in their terminal where they have one."""

@@ -12,7 +12,6 @@ from typing import Any
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
-from tensorboardX import SummaryWriter
 
 from agent.types import Metrics
 from launch.learner import fetch
@@ -139,6 +138,10 @@ class RunLog:
         self.rows = {name: (rows or {}).get(name, 0) for name in LOGS}
         for name, count in self.rows.items():
             _cut(folder / f"{name}.jsonl", count)
+        from tensorboardX import (
+            SummaryWriter,
+        )  # here: it imports PyTorch where there is one, which takes every command a second
+
         self._files = {name: open(folder / f"{name}.jsonl", "a") for name in LOGS}  # noqa: SIM115
         self._board = SummaryWriter(str(folder / "tensorboard"))
         self._task = progress.add_task(title, total=total, note="")

@@ -9,8 +9,11 @@ import numpy as np
 from robot_env.arm import Gains
 from robot_env.franka import FrankaArm
 from robot_env.franka_driver import CONNECT_S, Load, Reading, Requests, within
+from robot_env.joints import HOME_RAD
 
 NULLSPACE_NM_RAD, NULLSPACE_NMS_RAD = 0.2, 0.9  # SERL's posture spring and damper, projected into the null space
+# The ready pose, as with the Panda's library: were it where each motion begins, the elbow would wander off, reset by reset.
+POSTURE_RAD = np.array(HOME_RAD)
 END_S = 2.0  # for a motion that was stopped
 RECOVER_S = 2.0  # until its states say that it has recovered
 
@@ -56,13 +59,13 @@ class FrankyDriver:
         state = self._requests.attempt(lambda: self._robot.state)
         if error := _error_of(state):
             raise ConnectionError(f"the robot has stopped by itself: {error}")
-        self._begin(gains, state.O_T_EE, np.array(state.q))
+        self._begin(gains, state.O_T_EE)
 
     def change_gains(self, gains: Gains) -> None:
         """The clips are a motion's own, so another motion takes over."""
         state = self._requests.attempt(lambda: self._robot.state)
         reference = self._motion.get_reference()
-        self._begin(gains, state.O_T_EE if reference is None else reference.target, np.array(state.q))
+        self._begin(gains, state.O_T_EE if reference is None else reference.target)
 
     def refer(self, goal: np.ndarray, reading: Reading) -> None:
         if self._goal is goal:  # the library cuts the error itself, at 1 kHz
@@ -107,8 +110,8 @@ class FrankyDriver:
     def read_gripper(self, gripper: Any) -> Any:
         return self._requests.attempt(lambda: gripper.state)
 
-    def _begin(self, gains: Gains, pose: Any, joints: np.ndarray) -> None:
-        posture = franky.PostureTask(joints, NULLSPACE_NM_RAD, NULLSPACE_NMS_RAD)
+    def _begin(self, gains: Gains, pose: Any) -> None:
+        posture = franky.PostureTask(POSTURE_RAD, NULLSPACE_NM_RAD, NULLSPACE_NMS_RAD)
         motion = franky.CartesianImpedanceTrackingMotion(
             gains.translational_stiffness,
             gains.rotational_stiffness,

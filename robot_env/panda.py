@@ -14,7 +14,7 @@ from robot_env.arm import GAINS, Gains
 from robot_env.franka import FrankaArm
 from robot_env.franka_driver import CONNECT_S, Load, Reading, Requests, within
 
-NULLSPACE_NM_RAD = 0.2  # SERL's posture spring, projected into the null space
+NULLSPACE_NM_RAD = 0.2  # SERL's posture spring, projected into the null space; its posture is the ready pose
 # The library damps by 2 sqrt(stiffness): critical for the translations, as SERL has it, but for 150 N·m/rad three times SERL's
 # 7 N·m·s/rad, and the tool would turn by 0.08 rad/s at most. So the stiffness is lower and the reference lies further on: the
 # torque at each error is what the gains say, with a damping of 13. A reference that is not renewed turns the tool this far.

@@ -33,7 +33,6 @@ class SerlArm:
         task: its rate, gripper and limit on the wrench hold here too.
         url: of the server.
         simulated: refuse any server that does not say that it is a twin.
-        cameras: by name; the server has none.
         timeout_s: of each call, but for those that take SERL's server longer.
         hold_after_s, stop_after_s: deadlines of the watchdog.
         clock, sleep: seconds, never going back, and what lets them pass.
@@ -44,7 +43,6 @@ class SerlArm:
         task: Task,
         url: str = "http://127.0.0.1:5000",
         simulated: bool = False,
-        cameras: Mapping[str, Camera] | None = None,
         timeout_s: float = TIMEOUT_S,
         hold_after_s: float = HOLD_AFTER_S,
         stop_after_s: float = STOP_AFTER_S,
@@ -52,7 +50,6 @@ class SerlArm:
         sleep: Callable[[float], None] = time.sleep,
     ) -> None:
         self.task, self._server, self._simulated = task, SerlServer(url, timeout_s), simulated
-        self._cameras = dict(cameras or {})
         self._clock, self._sleep = clock, sleep
         self.watchdog = Watchdog(self._hold, self.stop, hold_after_s, stop_after_s, clock)
         self._lock, self._pace = self.watchdog.lock, Pace(task.hz, clock, sleep)
@@ -181,7 +178,7 @@ class SerlArm:
 
     @property
     def cameras(self) -> Mapping[str, Camera]:
-        return self._cameras
+        return {}
 
     def _require_ready(self, reset: bool = False) -> None:
         self.watchdog.require_alive()

@@ -4,6 +4,9 @@ from dataclasses import dataclass, fields
 
 import mujoco
 import numpy as np
+from scipy.spatial.transform import Rotation
+
+from robot_env.tasks import Task
 
 _NOMINAL = ("geom_friction", "body_mass", "body_inertia", "body_gravcomp", "cam_pos", "cam_quat", "light_diffuse")
 
@@ -44,6 +47,20 @@ class Randomization:
 
 
 OFF = Randomization()
+
+
+def hidden_offset(task: Task, rng: np.random.Generator) -> np.ndarray:
+    """Where a task hides its hole, `(3,)` from the target: x m and y m along the base axes, yaw rad about base z."""
+    xy_m, yaw_rad = task.scene.hidden_offset
+    return rng.uniform(-1.0, 1.0, 3) * [xy_m, xy_m, yaw_rad]
+
+
+def place_hole(data: mujoco.MjData, hole: int, task: Task, offset: np.ndarray) -> None:
+    """Move the hole, mocap body number `hole`, from the target by `offset (3,)`, as `hidden_offset` gives it."""
+    target = np.array(task.target)
+    turned = Rotation.from_euler("z", offset[2]) * Rotation.from_euler("xyz", target[3:])
+    data.mocap_pos[hole] = target[:3] + np.array([offset[0], offset[1], 0.0])
+    data.mocap_quat[hole] = turned.as_quat(scalar_first=True)
 
 
 class Randomizer:

@@ -9,6 +9,7 @@ from scipy.spatial.transform import Rotation
 from robot_env.arm import Gains
 from robot_env.tasks import Task
 from sim import panda
+from sim.randomize import place_hole
 from sim.twin_arm import TwinArm
 
 GRAVITY_M_S2 = 9.81
@@ -98,7 +99,7 @@ class RobotTwin(TwinArm):
             raise ValueError(
                 f"the tool is at {self.pose[2]:.3f} m and the peg may be in the hole; lift it above the rim"
             )
-        self._place_hole(self._draw_scene(rng))
+        place_hole(self.data, self._mocap["hole"], self.task, self._draw_scene(rng))
         self.tick(self.model.opt.timestep)
 
     def place_home(self) -> None:
@@ -109,7 +110,7 @@ class RobotTwin(TwinArm):
         model.qpos_spring[:7] = data.qpos[:7] = panda.HOME_RAD
         data.time = time_s
         mujoco.mj_forward(model, data)
-        self._place_hole(hole)
+        place_hole(data, self._mocap["hole"], self.task, hole)
         self._set_reference(self.pose)
         self._set_mode("compliant")
         self.tick(1.0 / self.task.hz)

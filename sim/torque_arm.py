@@ -13,6 +13,7 @@ from scipy.spatial.transform import Rotation
 
 from robot_env.tasks import Task
 from sim import panda
+from sim.randomize import hidden_offset, place_hole
 
 STEP_S = 0.001
 VELOCITY_LIMIT_RAD_S = np.array([2.175, 2.175, 2.175, 2.175, 2.61, 2.61, 2.61])  # Franka's data sheet of the Panda
@@ -91,7 +92,8 @@ class TorqueArm:
         self._jacobian = np.zeros((6, 7))
         self.torque, self.wrench, self.external = np.zeros(7), np.zeros(6), np.zeros(7)
         self.clock_ms = 0
-        self._place_hole(np.random.default_rng(seed))
+        self._hole = self.model.body_mocapid[self.model.body("hole").id]
+        place_hole(self.data, self._hole, task, hidden_offset(task, np.random.default_rng(seed)))
         self.data.qpos[:7] = panda.HOME_RAD
         self.q, self.dq = self.data.qpos[:7], self.data.qvel[:7]
         mujoco.mj_forward(self.model, self.data)
@@ -147,15 +149,6 @@ class TorqueArm:
             return np.zeros(6)
         arm = self.data.subtree_com[self._root] - self.data.site_xpos[self._tcp]
         return np.concatenate([force, total[:3] + np.cross(arm, force)])
-
-    def _place_hole(self, rng: np.random.Generator) -> None:
-        self._hole = self.model.body_mocapid[self.model.body("hole").id]
-        xy_m, yaw_rad = self.task.scene.hidden_offset
-        x, y, yaw = rng.uniform(-1.0, 1.0, 3) * [xy_m, xy_m, yaw_rad]
-        target = np.array(self.task.target)
-        turned = Rotation.from_euler("z", yaw) * Rotation.from_euler("xyz", target[3:])
-        self.data.mocap_pos[self._hole] = target[:3] + np.array([x, y, 0.0])
-        self.data.mocap_quat[self._hole] = turned.as_quat(scalar_first=True)
 
 
 def flange_to_tcp() -> np.ndarray:

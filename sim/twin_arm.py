@@ -14,7 +14,7 @@ from robot_env.tasks import Task
 from sim import panda
 from sim.dynamics import PUBLISHED, Dynamics
 from sim.pictures import Painter
-from sim.randomize import OFF, Randomization, Randomizer
+from sim.randomize import OFF, Randomization, Randomizer, hidden_offset, place_hole
 
 CAMERA_SIZE = {"wrist_1": (128, 128), "wrist_2": (128, 128), "scene": (480, 360)}  # width, height in pixels
 
@@ -110,7 +110,7 @@ class TwinArm:
         model.qpos_spring[:7] = joints
         mujoco.mj_resetData(model, data)
         data.qpos[:7] = joints
-        self._place_hole(hole)
+        place_hole(data, self._mocap["hole"], self.task, hole)
         self._set_mode("compliant")
         self._set_reference(pose)
         self._simulate(np.repeat(self._inputs()[None], self.substeps, axis=0))
@@ -174,18 +174,10 @@ class TwinArm:
         return (1.0 - arrived) * before + arrived * after
 
     def _draw_scene(self, rng: np.random.Generator) -> np.ndarray:
-        """Change the model for a new episode; the hole's offset `(3,)` from the target, see `_place_hole`."""
+        """Change the model for a new episode; the hole's offset `(3,)` from the target, see `place_hole`."""
         hole, latency_s = self._randomizer.draw(rng)
         self._delay_steps = (latency_s + self.dynamics.latency_s) / self.model.opt.timestep
-        xy_m, yaw_rad = self.task.scene.hidden_offset
-        return hole + rng.uniform(-1.0, 1.0, 3) * [xy_m, xy_m, yaw_rad]
-
-    def _place_hole(self, offset: np.ndarray) -> None:
-        """Move the hole from the target by `offset (3,)`: x m and y m along the base axes, yaw rad about base z."""
-        i, target = self._mocap["hole"], np.array(self.task.target)
-        turned = Rotation.from_euler("z", offset[2]) * Rotation.from_euler("xyz", target[3:])
-        self.data.mocap_pos[i] = target[:3] + np.array([offset[0], offset[1], 0.0])
-        self.data.mocap_quat[i] = turned.as_quat(scalar_first=True)
+        return hole + hidden_offset(self.task, rng)
 
     def _set_reference(self, pose: np.ndarray) -> None:
         self.data.mocap_pos[self._mocap["reference_position"]] = pose[:3]

@@ -1,6 +1,11 @@
 """What all tests share: one CPU thread, written axes, reproducible property tests."""
 
 import os
+import sys
+from pathlib import Path
+
+# Where `make test` puts PyTorch, which processes that tests start do without, as most users' do.
+sys.path.append(str(Path(sys.prefix, "torch")))
 
 # Before jax is imported: tests run on one core and never take an accelerator.
 os.environ["JAX_PLATFORMS"] = "cpu"

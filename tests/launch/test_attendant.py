@@ -179,8 +179,8 @@ def test_a_run_goes_on_after_its_robot_was_stopped_and_after_it_was_lost_once_a_
                     before = len(steps_of(folder))
                     os.write(ours, b"\n")
                     assert eventually(lambda: len(steps_of(folder)) > before + 3, 60.0), log.read_text()
-                run.send_signal(signal.SIGINT)
-                run.wait(60.0)
+                    run.send_signal(signal.SIGINT)
+                    run.wait(60.0)  # before this robot is gone too
             finally:
                 run.kill()
     os.close(ours)

@@ -58,7 +58,7 @@ def test_a_twins_fault_is_acknowledged_and_it_goes_on(pretrained, tmp_path):
 
 
 def test_a_robots_fault_ends_it_with_exit_code_1(segue, pretrained, tmp_path, monkeypatch):
-    monkeypatch.setattr("launch.rig.attendant_of", lambda arm: nobody)  # nobody acknowledges a robot's but a human
+    monkeypatch.setattr("launch.rig.attendant_of", lambda *about: nobody)  # nobody acknowledges a robot's but a human
     human = script(tmp_path / "human.jsonl", {}, {"verdict": "stop"})
     code, out, err = segue("deploy", pretrained, "--intervene", human, "--json")
     assert code == 1
