@@ -8,10 +8,9 @@ import numpy as np
 
 from launch.robots.fci import FciTwin
 from launch.robots.fci_robot import FciRobot
-from launch.robots.fci_server import FciServer
 from robot_env.tasks import Task
 from sim.torque_arm import TorqueArm
-from tests.robot_env.served_twin import ServedTwin
+from tests.robot_env.served_twin import ServedTwin, serve_robot
 
 STEP_RAD = 0.0005  # a millisecond: half a radian a second
 LED_RAD = np.array([0.3, 0.1, 0.0, 0.2, 0.0, 0.1, 0.2])
@@ -31,16 +30,9 @@ class GuidedRobot(FciRobot):
 
 
 def _serve(task: Task, twin: FciTwin, ready: Connection) -> None:
-    stop, robot = threading.Event(), GuidedRobot(TorqueArm(task, twin.seed), twin)
-    signal.signal(signal.SIGTERM, lambda *_: stop.set())
+    robot = GuidedRobot(TorqueArm(task, twin.seed), twin)
     signal.signal(signal.SIGUSR1, lambda *_: robot.held.set())
-    try:
-        server = FciServer(robot, twin.host, twin.port)
-    except OSError as error:
-        ready.send(error)
-        return
-    ready.send(server.address)
-    server.serve(stop)
+    serve_robot(robot, twin, ready)
 
 
 class GuidedTwin(ServedTwin):

@@ -8,6 +8,8 @@ from dataclasses import replace
 from multiprocessing.connection import Connection
 
 from launch.robots.fci import FciTwin, serve_fci
+from launch.robots.fci_robot import FciRobot
+from launch.robots.fci_server import FciServer
 from robot_env.tasks import Task
 
 START_S = 30.0
@@ -20,6 +22,19 @@ def _serve(task: Task, twin: FciTwin, ready: Connection) -> None:
         serve_fci(task, twin, stop, ready.send)
     except OSError as error:
         ready.send(error)
+
+
+def serve_robot(robot: FciRobot, twin: FciTwin, ready: Connection) -> None:
+    """Serves a robot of a test's own, without a hand, in this process until it is terminated."""
+    stop = threading.Event()
+    signal.signal(signal.SIGTERM, lambda *_: stop.set())
+    try:
+        server = FciServer(robot, twin.host, twin.port)
+    except OSError as error:
+        ready.send(error)
+        return
+    ready.send(server.address)
+    server.serve(stop)
 
 
 class ServedTwin:

@@ -14,6 +14,7 @@ from robot_env.make import make_arm
 from robot_env.tasks import find_task
 from sim.scripted import ScriptedInsertion, ScriptQuality
 from sim.torque_arm import TorqueArm
+from tests.robot_env.bent_twin import BENT_RAD, BentTwin
 from tests.robot_env.served_twin import ServedTwin
 
 PEG = find_task("peg_insertion")
@@ -74,6 +75,19 @@ def test_a_push_from_aside_turns_about_the_mount_as_on_the_twin(lab):
         env.step(np.zeros(6))
         seen = env.arm.read().wrench + env.arm._tare
         np.testing.assert_allclose(seen, [0.0, 3.0, 0.0, -0.309, 0.0, 0.0])
+
+
+@pytest.mark.parametrize("name", VERSIONS)
+def test_the_elbow_returns_to_the_ready_poses_from_wherever_it_is(name):
+    with (
+        closing(BentTwin(PEG, FciTwin(VERSIONS[name], seed=SEED))) as served,
+        closing(RobotEnv(PEG, make((name, served)))) as env,
+    ):
+        env.reset(seed=0)
+        for _ in range(PEG.max_steps):
+            env.step(np.zeros(6))
+        assert abs(env.arm.read().joints[2]) < 0.5 * abs(BENT_RAD[2])  # in the plane of the arm it is 0
+        assert env.fault is None
 
 
 def test_a_watchdog_holds_the_arm_and_then_stops_it(lab):
